@@ -1,4 +1,12 @@
 //! Scenarios over the whole product: one file each, named as the behaviour that it shows.
 #![allow(missing_docs, reason = "scenarios are named by their files and functions")]
 
+mod api;
+mod expected;
+mod mail_verifies_elsewhere;
+mod rows;
+mod scanners_change_nothing;
+mod segment_clients_work_unchanged;
+mod the_demo_counts_what_the_data_says;
+mod the_demo_goes_on_after_a_kill;
 mod the_house_keeps_its_arrows;

@@ -1,1 +1,18 @@
-fn main() {}
+//! `parcours`: reads the command line, runs the command, says what went wrong.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use parcours_node::{Cli, block_on, run};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    parcours_kit::telemetry::init(cli.node.log_json);
+    match block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("parcours: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -9,10 +9,12 @@
 //! within a fixed amount of work and output, whatever the template says; a link target is one that
 //! was checked when the template was compiled, or is checked when its expression is evaluated.
 
+mod calls;
 mod engine;
 mod inline;
 mod link;
 mod markup;
+mod merge;
 mod plain;
 mod syntax;
 

@@ -129,7 +129,9 @@ fn find_close(inside: &str, close: &str) -> Option<usize> {
             Some(_) if c == '\\' => escaped = true,
             Some(open) if c == open => quote = None,
             Some(_) => {}
-            None if inside.get(at..).is_some_and(|rest| rest.starts_with(close)) => return Some(at),
+            None if inside.get(at..).is_some_and(|rest| rest.starts_with(close)) => {
+                return Some(at);
+            }
             None if c == '"' || c == '\'' => quote = Some(c),
             None => {}
         }
@@ -272,7 +274,8 @@ fn check_tokens(code: Code<'_>, list: &[Token<'_>], problems: &mut Problems<'_>)
     }
     for (at, token) in list.iter().enumerate() {
         let before = |back: usize| at.checked_sub(back).and_then(|at| list.get(at)).copied();
-        if let Some((code_word, message, help)) = fault(*token, before(1), before(2), list.get(at + 1))
+        if let Some((code_word, message, help)) =
+            fault(*token, before(1), before(2), list.get(at + 1))
         {
             problems.at(code.offset, code_word, message, &help);
         }
@@ -312,6 +315,12 @@ fn fault(
             format!("\"{word}\" begins with an underscore"),
             "such names are reserved; name a field".into(),
         ),
+        Token::Word(word)
+            if ["self", "super", "caller", "varargs"].contains(&word)
+                && before != Some(Token::Sign(".")) =>
+        {
+            fault("unknown_variable", format!("nothing provides \"{word}\""), "name a field".into())
+        }
         Token::Word(word) if after == Some(&Token::Sign("(")) => {
             let operator = ["and", "or", "not", "in", "if", "else", "is"].contains(&word)
                 && before != Some(Token::Sign("."));

@@ -304,9 +304,8 @@ fn check_path(path: &str, problems: &mut Problems<'_>) -> bool {
 fn check_rules(rules: &BTreeMap<String, FieldRule>, problems: &mut Vec<TemplateProblem>) {
     let mut found = Problems::new(Part::Html, "");
     for path in rules.keys() {
-        let word = |part: &str| {
-            !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_')
-        };
+        let word =
+            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
         if check_path(path, &mut found) && !path.split('.').all(word) {
             found.whole(
                 "unknown_variable",

@@ -7,10 +7,18 @@
 //! it; a [`plan::PlanBook`] holds a brand's plans; [`state::ContactState`] is where one contact
 //! stands; [`interpret::step`] moves it.
 
+pub mod condition;
+mod deep;
+pub mod document;
 pub mod effect;
 pub mod input;
+pub mod interpret;
+pub mod plan;
 pub mod state;
 
+pub use document::{Document, Kind, Problem, parse_documents};
 pub use effect::{Effect, RunRow, SendRequest, Step, TraceEntry};
 pub use input::{Absorbed, EventInput, EventKind, Input};
+pub use interpret::{StepContext, step};
+pub use plan::{Catalogue, Plan, PlanBook, PlanStatus, compile};
 pub use state::{ContactState, EntryRecord, RunState, RunStatus, Waiting};

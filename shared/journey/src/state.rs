@@ -119,12 +119,7 @@ impl ContactState {
     /// The state of a contact that nothing happened to yet.
     #[must_use]
     pub const fn new(handle: Handle) -> Self {
-        Self {
-            handle,
-            attributes: Properties::new(),
-            runs: Vec::new(),
-            entries: Vec::new(),
-        }
+        Self { handle, attributes: Properties::new(), runs: Vec::new(), entries: Vec::new() }
     }
 
     /// Version byte, then postcard.
@@ -133,7 +128,11 @@ impl ContactState {
     /// `TooLarge` beyond [`STATE_BYTES_MAX`].
     pub fn encode(&self) -> Result<Vec<u8>, StateError> {
         let bytes = postcard::to_extend(self, vec![STATE_VERSION])?;
-        if bytes.len() > STATE_BYTES_MAX { Err(StateError::TooLarge(bytes.len())) } else { Ok(bytes) }
+        if bytes.len() > STATE_BYTES_MAX {
+            Err(StateError::TooLarge(bytes.len()))
+        } else {
+            Ok(bytes)
+        }
     }
 
     /// Reads what [`ContactState::encode`] wrote.

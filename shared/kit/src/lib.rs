@@ -1,1 +1,18 @@
-//! Placeholder.
+//! What each process needs and no rule should own: the two clocks, chance, problems over HTTP,
+//! telemetry, orderly stopping and readiness.
+//!
+//! Time and chance are values of traits defined here, so that rules and tests get them as
+//! arguments and only the binary decides which ones are real.
+
+pub mod chance;
+pub mod clock;
+pub mod health;
+pub mod problem;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use chance::{Chance, OsChance, SeededChance};
+pub use clock::{Clock, ProductClock, machine_now};
+pub use health::Readiness;
+pub use problem::Problem;
+pub use shutdown::{Shutdown, ShutdownTrigger};

@@ -1,1 +1,39 @@
-//! Placeholder.
+//! Durable truth in SQL: migrations, the committer, the loader, the doors.
+//!
+//! SQLite (one file, one process) or PostgreSQL behind the same types. Statements are written
+//! once for both; no entity, row or connection leaves this crate.
+//!
+//! Cast: [`Store::open`] migrates, asserts durability and takes the locks; [`TenantStore`] is the
+//! door for everything a request does; [`Committer`] and [`Loader`] serve the actors; [`Sweep`]
+//! finds work that nobody remembers; the other doors serve delivery, consent and administration.
+//!
+//! What always holds: an acknowledged commit is on disk; a former owner's commit is refused by
+//! the database; one cause is applied once.
+
+mod committer;
+mod db;
+pub mod error;
+mod fault;
+mod identity;
+mod keys;
+mod loader;
+mod migration;
+mod open;
+mod shard;
+mod side;
+mod store;
+mod sweep;
+
+pub use committer::{
+    CommitOutcome, Committer, ContactCommit, NewAddress, NewEvent, NewInbox, NewMessage,
+    NewQuarantine, TimerChange,
+};
+pub use db::Backend;
+pub use error::{Cause, KeyFault, StoreError};
+pub use fault::{Fault, FaultPoint, Faults};
+pub use identity::{IdentityQuery, Resolution, Resolved};
+pub use keys::{Cipher, TenantKeys};
+pub use loader::{InboxRow, KeyQuestion, KnownKey, LoadAnswer, LoadKey, Loaded, Loader};
+pub use side::*;
+pub use store::{RootKeySource, SHARDS_DEFAULT, Store, StoreConfig, StoredClock, TenantStore};
+pub use sweep::{StuckRun, Sweep, SweepCounts, TimerCursor, TimerRow};

@@ -6,6 +6,7 @@
 
 pub mod consent;
 pub mod delivery;
+pub mod http;
 pub mod worker;
 
 pub use consent::{ConsentApi, ConsentError, FactRequest, UnsubscribeScope, Unsubscribed};

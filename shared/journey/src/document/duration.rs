@@ -25,7 +25,9 @@ pub struct Duration(i64);
 
 /// The text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a duration is a whole number with w, d, h, m or s, largest first, from 1s to 3660d, such as 3d, 36h, 90m or 1d12h")]
+#[error(
+    "a duration is a whole number with w, d, h, m or s, largest first, from 1s to 3660d, such as 3d, 36h, 90m or 1d12h"
+)]
 pub struct InvalidDuration;
 
 impl Duration {
@@ -177,7 +179,19 @@ mod tests {
 
     #[test]
     fn what_is_not_a_duration_is_refused() {
-        for bad in ["", "0s", "3", "d", "3x", "12h1d", "1d1d", "-3d", "3661d", "99999999999999999999d", "3é"] {
+        for bad in [
+            "",
+            "0s",
+            "3",
+            "d",
+            "3x",
+            "12h1d",
+            "1d1d",
+            "-3d",
+            "3661d",
+            "99999999999999999999d",
+            "3é",
+        ] {
             assert_eq!(bad.parse::<Duration>(), Err(InvalidDuration), "{bad}");
         }
     }

@@ -32,9 +32,9 @@ impl SenderDocument {
     /// The domain of the envelope sender: the one that is set, else that of the From address.
     #[must_use]
     pub fn envelope_domain(&self) -> &str {
-        self.envelope_domain.as_deref().unwrap_or_else(|| {
-            self.from.address.rsplit_once('@').map_or("", |(_, domain)| domain)
-        })
+        self.envelope_domain
+            .as_deref()
+            .unwrap_or_else(|| self.from.address.rsplit_once('@').map_or("", |(_, domain)| domain))
     }
 }
 

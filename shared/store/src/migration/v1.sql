@@ -128,6 +128,7 @@ CREATE TABLE contact (
   PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX contact_created ON contact (tenant_id, created_at, id);
+CREATE INDEX contact_merged ON contact (tenant_id, merged_into) WHERE merged_into IS NOT NULL;
 
 CREATE TABLE identity (
   tenant_id UUID NOT NULL,
@@ -267,6 +268,7 @@ CREATE TABLE run (
 );
 CREATE UNIQUE INDEX run_live ON run (tenant_id, contact_id, journey, run_key) WHERE live = 1;
 CREATE INDEX run_journey ON run (tenant_id, journey, status, id);
+CREATE INDEX run_contact ON run (tenant_id, contact_id, id);
 
 CREATE TABLE timer (
   tenant_id UUID NOT NULL,

@@ -1,0 +1,85 @@
+//! What all parts of a running delivery share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use parcours_domain::Timestamp;
+use parcours_kit::{Clock, telemetry};
+use parcours_queue::tokens::TokenLease;
+use parcours_store::{DeliveryDoor, Moments, Store, StoreError};
+use tokio::sync::Semaphore;
+
+use crate::{
+    board::Board, catalogue::Catalogue, config::DeliveryConfig, gate::Gate, pool::Pools,
+    recorder::Recorder,
+};
+
+/// Shared by the dispatcher and every batch.
+pub(crate) struct Core {
+    pub config: DeliveryConfig,
+    pub door: DeliveryDoor,
+    pub clock: Arc<dyn Clock>,
+    pub tokens: Arc<dyn TokenLease>,
+    pub catalogue: Catalogue,
+    pub gate: Gate,
+    pub recorder: Recorder,
+    pub pools: Pools,
+    pub board: Board,
+    pub renders: Semaphore,
+    stopping: AtomicBool,
+}
+
+impl Core {
+    pub(crate) fn new(
+        config: DeliveryConfig,
+        store: &Store,
+        clock: Arc<dyn Clock>,
+        tokens: Arc<dyn TokenLease>,
+    ) -> Self {
+        let door = store.delivery();
+        Self {
+            gate: Gate::new(door.clone(), Arc::clone(&clock), config.lease, config.group),
+            recorder: Recorder::new(door.clone(), config.group),
+            catalogue: Catalogue::new(store.clone()),
+            pools: Pools::default(),
+            board: Board::new(),
+            renders: Semaphore::new(config.renders_most.max(1)),
+            stopping: AtomicBool::new(false),
+            config,
+            door,
+            clock,
+            tokens,
+        }
+    }
+
+    /// From now on nothing new passes its final commit.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Settles claims whose lease is over or whose process is dead, by the brands' policies.
+    pub(crate) async fn settle_claims(
+        &self,
+        product: Timestamp,
+        machine: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.catalogue.learn_policies().await?;
+        let policy = |tenant, class| self.catalogue.policies().of(tenant, class);
+        let now = Moments { product, machine };
+        let settled = self.door.settle_expired_claims(now, &policy).await?;
+        let (unknown, again) = (settled.unknown.len(), settled.again.len());
+        if settled.requeued > 0 || unknown + again > 0 {
+            let requeued = settled.requeued;
+            tracing::info!(requeued, unknown, again, "claims of lost owners were settled");
+            let ended = u64::try_from(unknown).unwrap_or(0);
+            let labels = [("outcome", "unknown")];
+            telemetry::metrics().add("parcours_messages_ended_total", ended, &labels);
+        }
+        Ok(())
+    }
+}

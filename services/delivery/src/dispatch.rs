@@ -1,0 +1,170 @@
+//! The loop that finds work: by hint at once, by sweep at the latest after a moment.
+//!
+//! It asks which heads (brand and lane) have work, gives them turns by deficit round robin, and
+//! works on many at once: a brand whose server is slow keeps its own few places and nobody else's,
+//! and no head is worked on twice at a time. A head that has no permits rests until it may have
+//! some. When the store does not answer, nothing leaves and the loop asks again.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parcours_domain::TenantId;
+use parcours_kit::{Shutdown, machine_now};
+use tokio::task::{Id, JoinError, JoinSet};
+
+use crate::{
+    batch::{self, Report},
+    core::Core,
+    rounds::{Head, Rounds, Turn},
+};
+
+/// How often claims whose lease is over are settled.
+const SETTLE_EVERY: Duration = Duration::from_secs(5);
+
+struct Loop {
+    core: Arc<Core>,
+    rounds: Rounds,
+    work: JoinSet<Report>,
+    /// Which head each batch works on.
+    busy: HashMap<Id, Head>,
+    /// Heads of brands that have all their places taken.
+    parked: HashMap<TenantId, HashSet<Head>>,
+    resting: HashMap<Head, Instant>,
+    /// How many messages a head can use at once, once that is known.
+    appetite: HashMap<Head, u32>,
+    /// Whether anything was claimed since the last look.
+    found: bool,
+    claims_settled_at: Option<Instant>,
+}
+
+/// Runs until shutdown is requested, then waits for what is being worked on.
+pub(crate) async fn run(core: Arc<Core>, mut shutdown: Shutdown) {
+    let mut this = Loop {
+        rounds: Rounds::new(core.config.claim_most),
+        core: Arc::clone(&core),
+        work: JoinSet::new(),
+        busy: HashMap::new(),
+        parked: HashMap::new(),
+        resting: HashMap::new(),
+        appetite: HashMap::new(),
+        found: true,
+        claims_settled_at: None,
+    };
+    let mut looked = None;
+    while !shutdown.is_requested() {
+        if looked.is_none() {
+            let asked = core.board.asked();
+            this.found = false;
+            looked = this.look().await.then_some(asked);
+        }
+        this.fill();
+        if let Some(asked) = looked
+            && this.is_drained()
+        {
+            core.board.settle(asked);
+        }
+        let pause = this.pause();
+        tokio::select! {
+            Some(done) = this.work.join_next_with_id() => {
+                this.account(done);
+                // Whoever just left may have made room for more.
+                if this.found && this.rounds.is_empty() {
+                    looked = None;
+                }
+            }
+            () = core.board.hinted() => looked = None,
+            () = tokio::time::sleep(pause) => looked = None,
+            () = shutdown.requested() => {}
+        }
+    }
+    while this.work.join_next().await.is_some() {}
+}
+
+impl Loop {
+    /// Finds heads with work; false when the store did not answer.
+    async fn look(&mut self) -> bool {
+        if let Err(error) = self.find().await {
+            tracing::warn!(%error, "the send queue cannot be read; nothing leaves");
+            return false;
+        }
+        true
+    }
+
+    async fn find(&mut self) -> Result<(), parcours_store::StoreError> {
+        let now = self.core.clock.now();
+        if self.claims_settled_at.is_none_or(|at| at.elapsed() >= SETTLE_EVERY) {
+            self.core.settle_claims(now, machine_now()).await?;
+            self.claims_settled_at = Some(Instant::now());
+        }
+        self.core.door.expire(now).await?;
+        let moment = Instant::now();
+        self.resting.retain(|_, until| *until > moment);
+        for head in self.core.door.heads(now).await? {
+            let waits = self.parked.get(&head.0).is_some_and(|parked| parked.contains(&head));
+            let busy = self.busy.values().any(|busy| *busy == head);
+            if !waits && !busy && !self.resting.contains_key(&head) {
+                self.rounds.add(head);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives turns while there are places.
+    fn fill(&mut self) {
+        while self.work.len() < self.core.config.batches_most {
+            let Some(Turn { head, most }) = self.rounds.next() else { break };
+            let places = self.busy.values().filter(|busy| busy.0 == head.0).count();
+            if places >= self.core.config.batches_of_brand_most {
+                self.parked.entry(head.0).or_default().insert(head);
+                continue;
+            }
+            let appetite = self.appetite.get(&head).copied().unwrap_or(most);
+            let turn = Turn { head, most: most.min(appetite) };
+            let core = Arc::clone(&self.core);
+            let task = self.work.spawn(async move { batch::work(&core, turn).await });
+            self.busy.insert(task.id(), head);
+        }
+    }
+
+    fn account(&mut self, done: Result<(Id, Report), JoinError>) {
+        let (id, report) = match done {
+            Ok((id, report)) => (id, Some(report)),
+            Err(error) => {
+                // Its claims come back when their lease is over.
+                tracing::error!(%error, "a batch of messages ended in a panic");
+                (error.id(), None)
+            }
+        };
+        let Some(head) = self.busy.remove(&id) else { return };
+        for parked in self.parked.remove(&head.0).unwrap_or_default() {
+            self.rounds.add(parked);
+        }
+        let Some(report) = report else { return };
+        self.rounds.spent(head.0, report.claimed);
+        if let Some(appetite) = report.appetite {
+            self.appetite.insert(head, appetite);
+        }
+        self.found |= report.claimed > 0;
+        if let Some(until) = report.rest_until {
+            self.resting.insert(head, until);
+        } else if report.more {
+            self.rounds.add(head);
+        }
+    }
+
+    /// Whether the last look found nothing that may leave now, and nothing is being worked on.
+    fn is_drained(&self) -> bool {
+        let idle = self.work.is_empty() && self.rounds.is_empty();
+        idle && !self.found && self.resting.is_empty()
+    }
+
+    /// Until the next sweep, or until a resting head may go on.
+    fn pause(&self) -> Duration {
+        let now = Instant::now();
+        let wake = self.resting.values().map(|until| until.saturating_duration_since(now)).min();
+        wake.unwrap_or(Duration::MAX).min(self.core.config.sweep_every)
+    }
+}

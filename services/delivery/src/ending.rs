@@ -1,0 +1,220 @@
+//! How a message's turn ended, and what is written down about it.
+//!
+//! One table from endings to records: what is final, what comes back and when, what suppresses an
+//! address. Only a permanent refusal of the recipient does the latter; only a reply that was never
+//! read makes an outcome unknown.
+
+use parcours_domain::{
+    AddressHash, Channel, MessageClass, MessageId, Millis, SendOutcome, TenantId, Timestamp,
+};
+use parcours_store::{Claimed, Finished, MailboxPut, NewAttempt, Retry, Suppress};
+use uuid::Uuid;
+
+use crate::{
+    backoff::Backoff,
+    gate::{self, Refused},
+    letter::Unfit,
+    recorder::Record,
+    settings::UnknownPolicy,
+};
+
+/// What names a claimed message in every record about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    pub tenant: TenantId,
+    pub message: MessageId,
+    pub claim_id: Uuid,
+    pub channel: Channel,
+    pub class: MessageClass,
+    pub address: Option<AddressHash>,
+    /// Number of this attempt.
+    pub attempt: u32,
+    /// Product time at which it began.
+    pub started_at: Timestamp,
+}
+
+impl Ticket {
+    pub(crate) fn of(claimed: &Claimed, started_at: Timestamp) -> Self {
+        Self {
+            tenant: claimed.tenant,
+            message: claimed.message,
+            claim_id: claimed.claim_id,
+            channel: claimed.row.channel,
+            class: gate::class_of(claimed),
+            address: claimed.address.as_ref().map(|(hash, ..)| *hash),
+            attempt: claimed.attempt,
+            started_at,
+        }
+    }
+}
+
+/// What the peer said, as far as it is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// How far the attempt came.
+    pub stage: &'static str,
+    /// SMTP reply code.
+    pub code: Option<u16>,
+    /// Enhanced status code.
+    pub enhanced: Option<String>,
+}
+
+impl Reply {
+    pub(crate) fn at(stage: &'static str) -> Self {
+        Self { stage, ..Self::default() }
+    }
+}
+
+/// How the turn ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// The gate said no.
+    Refused(Box<Refused>),
+    /// There is nothing to send.
+    Unfit(Unfit),
+    /// The built-in mailbox took it.
+    Kept(Vec<u8>),
+    /// The next hop took it.
+    Sent(Reply),
+    /// The recipient was permanently refused.
+    Bounced(Reply),
+    /// A permanent failure that is not the recipient's fault.
+    Failed(Reply, &'static str),
+    /// It may have left.
+    Unknown(Reply),
+    /// It did not leave; try again later.
+    Again(Reply, &'static str),
+    /// Its turn did not come; back to the queue, not before then, without counting.
+    Back(Timestamp),
+    /// The claim is not ours any more.
+    Lost,
+}
+
+/// By what rules endings become records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub backoff: Backoff,
+    pub attempts_most: u32,
+    pub unknown: UnknownPolicy,
+}
+
+impl Rules {
+    /// The record; none when there is nothing of ours to record.
+    pub(crate) fn record(&self, ticket: &Ticket, ending: Ending, now: Timestamp) -> Option<Record> {
+        let attempt = |reply: Reply, result: &str| attempt(ticket, reply, result, now);
+        let end = |outcome, reason: Option<String>| Finished {
+            tenant: ticket.tenant,
+            message: ticket.message,
+            claim_id: ticket.claim_id,
+            outcome,
+            reason,
+            receipt_json: None,
+            attempt: None,
+            suppress: None,
+            mailbox: None,
+            now,
+        };
+        let finished = match ending {
+            Ending::Refused(refused) => Finished {
+                receipt_json: Some(refused.receipt.to_json()),
+                attempt: Some(attempt(Reply::at("judge"), refused.refusal.as_str())),
+                ..end(SendOutcome::Refused, Some(refused.refusal.as_str().to_owned()))
+            },
+            Ending::Unfit(unfit) => Finished {
+                attempt: Some(attempt(Reply::at("render"), unfit.outcome.as_str())),
+                ..end(unfit.outcome, Some(unfit.reason))
+            },
+            Ending::Kept(raw) => Finished {
+                attempt: Some(attempt(Reply::at("reply"), "sent")),
+                mailbox: ticket.address.map(|recipient| MailboxPut { recipient, raw }),
+                ..end(SendOutcome::Sent, None)
+            },
+            Ending::Sent(reply) => Finished {
+                attempt: Some(attempt(reply, "sent")),
+                ..end(SendOutcome::Sent, None)
+            },
+            Ending::Bounced(reply) => {
+                let reason = reason_of(&reply, "recipient_refused");
+                let suppress = |address| Suppress {
+                    address,
+                    channel: ticket.channel,
+                    reason: reason.clone(),
+                };
+                Finished {
+                    suppress: ticket.address.map(suppress),
+                    attempt: Some(attempt(reply, "bounced")),
+                    ..end(SendOutcome::Bounced, Some(reason))
+                }
+            }
+            Ending::Failed(reply, word) => Finished {
+                attempt: Some(attempt(reply.clone(), "failed")),
+                ..end(SendOutcome::Failed, Some(reason_of(&reply, word)))
+            },
+            Ending::Unknown(reply) if self.is_final(ticket) => Finished {
+                attempt: Some(attempt(reply, "unknown")),
+                ..end(SendOutcome::Unknown, Some("reply_lost".to_owned()))
+            },
+            Ending::Again(reply, _) if ticket.attempt >= self.attempts_most => Finished {
+                attempt: Some(attempt(reply, "failed")),
+                ..end(SendOutcome::Failed, Some("attempts_used_up".to_owned()))
+            },
+            Ending::Unknown(reply) => return Some(self.again(ticket, attempt(reply, "unknown"), now)),
+            Ending::Again(reply, word) => {
+                return Some(self.again(ticket, attempt(reply, word), now));
+            }
+            Ending::Back(not_before) => return Some(back(ticket, not_before)),
+            Ending::Lost => return None,
+        };
+        Some(Record::Finish(Box::new(finished)))
+    }
+
+    fn is_final(&self, ticket: &Ticket) -> bool {
+        self.unknown == UnknownPolicy::NeverAgain || ticket.attempt >= self.attempts_most
+    }
+
+    fn again(&self, ticket: &Ticket, attempt: NewAttempt, now: Timestamp) -> Record {
+        let wait: Millis = self.backoff.after(ticket.message, ticket.attempt);
+        Record::Retry(Box::new(Retry {
+            attempt: Some(attempt),
+            counted: true,
+            ..retry(ticket, now + wait)
+        }))
+    }
+}
+
+fn retry(ticket: &Ticket, not_before: Timestamp) -> Retry {
+    Retry {
+        tenant: ticket.tenant,
+        message: ticket.message,
+        claim_id: ticket.claim_id,
+        not_before,
+        receipt_json: None,
+        attempt: None,
+        counted: false,
+    }
+}
+
+fn back(ticket: &Ticket, not_before: Timestamp) -> Record {
+    Record::Retry(Box::new(retry(ticket, not_before)))
+}
+
+fn attempt(ticket: &Ticket, reply: Reply, result: &str, now: Timestamp) -> NewAttempt {
+    NewAttempt {
+        number: ticket.attempt,
+        started_at: ticket.started_at,
+        ended_at: Some(now),
+        stage: reply.stage.to_owned(),
+        result: result.to_owned(),
+        code: reply.code,
+        enhanced: reply.enhanced,
+    }
+}
+
+/// `smtp:5.1.1`, `smtp:550`, or the word when the peer gave no code.
+fn reason_of(reply: &Reply, word: &str) -> String {
+    match (&reply.enhanced, reply.code) {
+        (Some(enhanced), _) => format!("smtp:{enhanced}"),
+        (None, Some(code)) => format!("smtp:{code}"),
+        (None, None) => word.to_owned(),
+    }
+}

@@ -1,0 +1,92 @@
+//! A process that dies with messages in hand: what had not passed its final commit is sent by the
+//! next one; what had, follows the policy; what only the built-in mailbox would have kept has
+//! certainly not arrived, and arrives.
+
+use parcours_delivery::gate;
+use parcours_domain::{MessageId, SendOutcome};
+use parcours_kit::{Clock as _, machine_now};
+use parcours_store::{ClaimOrder, DotAnswer, DotRequest, DotTimes, Moments, NewAttempt};
+
+use crate::stage::{Stage, Wanted};
+
+fn moments(stage: &Stage) -> Moments {
+    Moments { product: stage.clock.now(), machine: machine_now() }
+}
+
+/// Claims everything, and takes these messages past their final commit, as a process would that
+/// dies right after.
+async fn die_holding(stage: &Stage, past_the_dot: &[MessageId]) {
+    let door = stage.store.delivery();
+    let now = moments(stage);
+    let order =
+        ClaimOrder { tenant: stage.tenant, lane: 0, count: 100, lease_ms: 900_000, now };
+    let claimed = door.claim(&order).await.unwrap();
+    for one in claimed {
+        assert!(gate::judge(&one, now.product).is_ok());
+        if !past_the_dot.contains(&one.message) {
+            continue;
+        }
+        let (address, _, _, address_version) = one.address.unwrap();
+        let request = DotRequest {
+            tenant: one.tenant,
+            message: one.message,
+            claim_id: one.claim_id,
+            contact: one.contact,
+            channel: one.row.channel,
+            address,
+            address_version,
+            head_version: one.head_version,
+            tenant_version: one.tenant_version,
+            receipt_json: "{}".to_owned(),
+            attempt: NewAttempt {
+                number: one.attempt,
+                started_at: now.product,
+                ended_at: None,
+                stage: "dot".to_owned(),
+                result: "pending".to_owned(),
+                code: None,
+                enhanced: None,
+            },
+            links: Vec::new(),
+        };
+        let times = DotTimes { now, lease_ms: 900_000 };
+        assert_eq!(door.commit_dot(vec![request], times).await.unwrap(), [DotAnswer::Go]);
+    }
+}
+
+#[tokio::test]
+async fn what_the_mailbox_had_not_kept_is_kept_by_the_next_process() {
+    let stage = Stage::new().await;
+    let anna = stage.subscriber("anna").await;
+    let claimed = stage.enqueue(&Wanted::marketing(anna)).await;
+    let leaving = stage.enqueue(&Wanted::marketing(anna)).await;
+    die_holding(&stage, &[leaving]).await;
+
+    let mut stage = stage.restart().await;
+    stage.start();
+    stage.settle().await;
+    for id in [claimed, leaving] {
+        stage.assert_ended(id, SendOutcome::Sent, None).await;
+        assert!(stage.mail(id).await.is_some());
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_left_over_smtp_follows_the_policy() {
+    let sink = parcours_testkit::smtp_sink::SmtpSink::start().await.unwrap();
+    let stage = Stage::new().await;
+    stage.smtp_sender(sink.port(), 1).await;
+    let anna = stage.subscriber("anna").await;
+    let claimed = stage.enqueue(&Wanted::marketing(anna).by("smtp")).await;
+    let marketing = stage.enqueue(&Wanted::marketing(anna).by("smtp")).await;
+    let order = stage.enqueue(&Wanted::transactional(anna).by("smtp")).await;
+    die_holding(&stage, &[marketing, order]).await;
+
+    let mut stage = stage.restart().await;
+    stage.start();
+    stage.settle().await;
+    stage.assert_ended(claimed, SendOutcome::Sent, None).await;
+    stage.assert_ended(marketing, SendOutcome::Unknown, Some("reply_lost")).await;
+    stage.assert_ended(order, SendOutcome::Sent, None).await;
+    assert_eq!(sink.received().len(), 2);
+}

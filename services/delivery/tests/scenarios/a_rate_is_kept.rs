@@ -1,0 +1,47 @@
+//! A rate of brand or sender lets its burst through and holds the rest, and holds nobody else.
+
+use parcours_domain::SendOutcome;
+
+use crate::stage::{Stage, Wanted};
+
+/// Waits until so many messages of the list have been sent.
+async fn sent(stage: &Stage, ids: &[parcours_domain::MessageId], count: usize) -> usize {
+    loop {
+        let mut sent = 0;
+        for id in ids {
+            sent += usize::from(stage.message(*id).await.status == SendOutcome::Sent.as_str());
+        }
+        if sent >= count && stage.delivery().in_flight() == 0 {
+            return sent;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_senders_rate_holds_its_own_messages_only() {
+    let stage = Stage::running().await;
+    let mailbox = serde_json::json!({"kind": "mailbox"});
+    stage.sender_with("slow", mailbox, serde_json::json!({"rate": "1/day burst 2"})).await;
+    let anna = stage.subscriber("anna").await;
+    let (mut slow, mut fast) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        slow.push(stage.enqueue(&Wanted::marketing(anna).by("slow")).await);
+        fast.push(stage.enqueue(&Wanted::marketing(anna)).await);
+    }
+    sent(&stage, &fast, 5).await;
+    assert_eq!(sent(&stage, &slow, 2).await, 2);
+}
+
+#[tokio::test]
+async fn a_brands_rate_holds_all_its_senders() {
+    let stage = Stage::running().await;
+    stage.brand(serde_json::json!({"rate": "1/day burst 3"})).await;
+    let anna = stage.subscriber("anna").await;
+    let mut ids = Vec::new();
+    for _ in 0..6 {
+        ids.push(stage.enqueue(&Wanted::marketing(anna)).await);
+    }
+    assert_eq!(sent(&stage, &ids, 3).await, 3);
+    assert!(!stage.delivery().quiet(), "there is work, and it waits");
+}

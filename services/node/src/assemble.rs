@@ -1,0 +1,233 @@
+//! The composition root: opens the store and wires the roles of this process.
+//!
+//! Only this file knows who implements the traits in `wire`.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use actix_web::{App, HttpServer, dev::ServerHandle};
+use anyhow::{Context as _, bail};
+use parcours_consent::ConsentService;
+use parcours_delivery::{Delivery, DeliveryConfig, DeliveryHandle};
+use parcours_domain::{Millis, Timestamp, hash::MacKey};
+use parcours_gateway::{GatewayState, Limits};
+use parcours_kit::{
+    Chance, Clock, OsChance, ProductClock, Readiness, SeededChance, health::Phase, machine_now,
+};
+use parcours_queue::tokens::MemoryTokens;
+use parcours_store::{Store, StoredClock, SweepCounts};
+use parcours_wire::{DeliveryApi, WorkerApi};
+use parcours_worker::{Worker, WorkerConfig, WorkerHandle};
+
+use crate::{
+    absent::{NoDelivery, NoWorker},
+    cli::Role,
+    config::NodeConfig,
+};
+
+/// How long HTTP requests in progress may take when the process stops.
+const HTTP_STOP_S: u64 = 10;
+
+/// How long deliveries in progress may take when the process stops: more than the longest wait
+/// for the reply to a message's final dot (RFC 5321, section 4.5.3.2.6).
+const DELIVERY_STOP: Duration = Duration::from_secs(610);
+
+/// A running node.
+pub struct Node {
+    /// The open store.
+    pub store: Store,
+    /// Product time.
+    pub clock: Arc<ProductClock>,
+    /// Where ids and handles come from.
+    pub chance: Arc<dyn Chance>,
+    /// The consent service.
+    pub consent: Arc<ConsentService>,
+    worker: Option<WorkerHandle>,
+    delivery: Option<DeliveryHandle>,
+    readiness: Arc<Readiness>,
+    http: Option<(ServerHandle, SocketAddr)>,
+}
+
+impl Node {
+    /// Opens the store and starts the roles.
+    ///
+    /// # Errors
+    /// The store cannot be opened or is held by another process, or the port is taken.
+    pub async fn start(config: &NodeConfig) -> anyhow::Result<Self> {
+        let store = Store::open(config.store()?).await?;
+        let clock = Arc::new(product_clock(store.product_clock().await?));
+        let chance: Arc<dyn Chance> = match config.seeded_chance {
+            Some(key) => Arc::new(SeededChance(MacKey(key))),
+            None => Arc::new(OsChance),
+        };
+        let delivery = config.has(Role::Delivery).then(|| {
+            let tokens = Arc::new(MemoryTokens::default());
+            Delivery::start(DeliveryConfig::default(), &store, clock.clone(), tokens)
+        });
+        let hints: Arc<dyn DeliveryApi> = match &delivery {
+            Some(delivery) => Arc::new(delivery.clone()),
+            None => Arc::new(NoDelivery),
+        };
+        let worker = if config.has(Role::Worker) {
+            let settings = WorkerConfig::default();
+            Some(Worker::start(settings, store.clone(), clock.clone(), Arc::clone(&hints)).await?)
+        } else {
+            None
+        };
+        let owners: Arc<dyn WorkerApi> = match &worker {
+            Some(worker) => Arc::new(worker.clone()),
+            None => Arc::new(NoWorker),
+        };
+        let consent =
+            Arc::new(ConsentService::new(store.clone(), clock.clone(), Arc::clone(&chance)));
+        consent.set_worker(Arc::clone(&owners));
+        let mut node = Self {
+            store,
+            clock,
+            chance,
+            consent,
+            worker,
+            delivery,
+            readiness: Arc::new(Readiness::default()),
+            http: None,
+        };
+        if config.has(Role::Gateway) || config.has(Role::Consent) {
+            node.http = Some(node.serve(config, owners, hints)?);
+        }
+        node.readiness.set(Phase::Ready);
+        Ok(node)
+    }
+
+    fn serve(
+        &self,
+        config: &NodeConfig,
+        worker: Arc<dyn WorkerApi>,
+        delivery: Arc<dyn DeliveryApi>,
+    ) -> anyhow::Result<(ServerHandle, SocketAddr)> {
+        let gateway = config.has(Role::Gateway).then(|| {
+            parcours_gateway::configure(GatewayState {
+                store: self.store.clone(),
+                clock: self.clock.clone(),
+                chance: Arc::clone(&self.chance),
+                worker,
+                delivery,
+                consent: self.consent.clone(),
+                readiness: Arc::clone(&self.readiness),
+                limits: Limits::default(),
+                mailbox_page: config.mailbox_page,
+            })
+        });
+        let pages = config
+            .has(Role::Consent)
+            .then(|| parcours_consent::configure(Arc::clone(&self.consent)));
+        let server = HttpServer::new(move || {
+            let mut app = App::new();
+            if let Some(pages) = &pages {
+                app = app.configure(pages);
+            }
+            match &gateway {
+                Some(gateway) => app.configure(gateway),
+                None => app,
+            }
+        })
+        .disable_signals()
+        .shutdown_timeout(HTTP_STOP_S)
+        .bind(config.listen)
+        .with_context(|| {
+            format!("cannot listen on {}; choose another with --listen ADDRESS:PORT", config.listen)
+        })?;
+        let Some(address) = server.addrs().first().copied() else {
+            bail!("no address to listen on")
+        };
+        let server = server.run();
+        let handle = server.handle();
+        tokio::spawn(server);
+        Ok((handle, address))
+    }
+
+    /// `http://ADDRESS:PORT`, when this process serves HTTP.
+    #[must_use]
+    pub fn url(&self) -> Option<String> {
+        self.http.as_ref().map(|(_, address)| format!("http://{address}"))
+    }
+
+    /// Moves a standing product clock, having stored it first, and lets everything look at it.
+    ///
+    /// # Errors
+    /// The store cannot be written; then the clock was not moved.
+    pub async fn move_clock(&self, at: Timestamp, running: bool) -> anyhow::Result<()> {
+        self.store.set_product_clock(at, running).await?;
+        self.clock.advance_to(at);
+        if running {
+            self.clock.run_from_here();
+        }
+        self.poke();
+        Ok(())
+    }
+
+    /// Lets everything look for work now.
+    fn poke(&self) {
+        if let Some(worker) = &self.worker {
+            worker.poke();
+        }
+        if let Some(delivery) = &self.delivery {
+            delivery.poke();
+        }
+    }
+
+    /// The next moment at which a timer is due.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn next_due(&self) -> anyhow::Result<Option<Timestamp>> {
+        Ok(self.store.sweep().next_due().await?)
+    }
+
+    /// Returns when nothing is in flight and nothing is due at the product clock's present moment.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn settled(&self) -> anyhow::Result<()> {
+        loop {
+            if let Some(worker) = &self.worker {
+                worker.settled().await;
+            }
+            if let Some(delivery) = &self.delivery {
+                delivery.settled().await;
+            }
+            let left = self.store.sweep().counts(self.clock.now()).await?;
+            if left == SweepCounts::default() {
+                return Ok(());
+            }
+            self.poke();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Stops in order: no new requests, then the actors, then delivery, then the store.
+    pub async fn stop(self) {
+        self.readiness.set(Phase::Stopping);
+        if let Some((http, _)) = self.http {
+            http.stop(true).await;
+        }
+        if let Some(worker) = self.worker {
+            worker.stop().await;
+        }
+        if let Some(delivery) = self.delivery {
+            delivery.stop(DELIVERY_STOP).await;
+        }
+        drop(self.consent);
+        self.store.close().await;
+    }
+}
+
+/// The clock as the install stores it; the machine's when it stores none.
+fn product_clock(stored: Option<StoredClock>) -> ProductClock {
+    match stored {
+        None => ProductClock::real(),
+        Some(StoredClock { at, speed: 0, .. }) => ProductClock::standing(at),
+        Some(StoredClock { at, set_at, .. }) => {
+            let since = (machine_now() - set_at).max(Millis(0));
+            ProductClock::running_from(at + since)
+        }
+    }
+}

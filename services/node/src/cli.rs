@@ -1,0 +1,186 @@
+//! The command line, parsed once into types. Every option can also come from the environment.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Marketing automation for many brands: journeys, consent, delivery.
+#[derive(Debug, Parser)]
+#[command(name = "parcours", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; without a command the product starts and runs until told to stop.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Where data is and how the server listens.
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// Options of the running product, and of commands that open the store themselves.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
+    /// Folder for the SQLite file, the root key and the lock; made when absent.
+    #[arg(long, env = "PARCOURS_DATA", default_value = "parcours-data", global = true)]
+    pub data: PathBuf,
+    /// `postgres://user@host/database` instead of the SQLite file in the data folder.
+    #[arg(long, env = "PARCOURS_DATABASE_URL", global = true, hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// The root key, 64 hexadecimal digits; required with PostgreSQL. SQLite makes its own.
+    #[arg(long, env = "PARCOURS_ROOT_KEY", global = true, hide_env_values = true)]
+    pub root_key: Option<String>,
+    /// File that holds the root key, instead of `--root-key`.
+    #[arg(long, env = "PARCOURS_ROOT_KEY_FILE", global = true)]
+    pub root_key_file: Option<PathBuf>,
+    /// Where HTTP listens. Port 0 takes a free one.
+    #[arg(long, env = "PARCOURS_LISTEN", default_value = "127.0.0.1:8080", global = true)]
+    pub listen: SocketAddr,
+    /// Which roles this process has.
+    #[arg(
+        long,
+        env = "PARCOURS_ROLES",
+        value_delimiter = ',',
+        default_value = "gateway,worker,delivery,consent",
+        global = true
+    )]
+    pub roles: Vec<Role>,
+    /// Logs as JSON lines instead of text.
+    #[arg(long, env = "PARCOURS_LOG_JSON", global = true)]
+    pub log_json: bool,
+    /// Show the page of the built-in mailbox at /mailbox. It shows message contents to whoever
+    /// can reach the port, so it is off unless asked for.
+    #[arg(long, env = "PARCOURS_MAILBOX_PAGE", global = true)]
+    pub mailbox_page: bool,
+}
+
+/// A role of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// HTTP API.
+    Gateway,
+    /// Contact actors and timers: one per database.
+    Worker,
+    /// Sending.
+    Delivery,
+    /// Consent pages and links.
+    Consent,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// A record shop's eighteen months in a minute or two, on real purchases.
+    Demo(DemoArgs),
+    /// Publish the documents of a folder: brands, senders, topics, templates, journeys.
+    Apply(DocumentArgs),
+    /// Show every fault in the documents of a folder; needs no server and no store.
+    Validate {
+        /// Folder or file with YAML or JSON documents.
+        dir: PathBuf,
+    },
+    /// Show what `apply` would change.
+    Diff(DocumentArgs),
+    /// Write the published documents of a brand as YAML files.
+    Export(ExportArgs),
+    /// API keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// One contact: state, runs, timeline.
+    #[command(subcommand)]
+    Contact(ContactCommand),
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+/// Options of `demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// End after the table instead of serving.
+    #[arg(long)]
+    pub no_serve: bool,
+    /// Start again, even if an earlier demo was interrupted; otherwise that one goes on.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Print the table as one line of JSON, too, after the table for people.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a command reaches the server.
+#[derive(Clone, Debug, Args)]
+pub struct RemoteArgs {
+    /// The server; without it the command opens the store itself.
+    #[arg(long, env = "PARCOURS_URL")]
+    pub url: Option<String>,
+    /// An API key of the server.
+    #[arg(long, env = "PARCOURS_KEY", hide_env_values = true)]
+    pub key: Option<String>,
+}
+
+/// Options of `apply` and `diff`.
+#[derive(Clone, Debug, Args)]
+pub struct DocumentArgs {
+    /// Folder or file with YAML or JSON documents.
+    pub dir: PathBuf,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// The brand, when the folder holds no Brand document.
+    #[arg(long)]
+    pub brand: Option<String>,
+}
+
+/// Options of `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// Folder to write into; made when absent.
+    pub dir: PathBuf,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// Which brand.
+    #[arg(long)]
+    pub brand: Option<String>,
+}
+
+/// `key` commands.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key and print its secret once.
+    Create(KeyCreateArgs),
+}
+
+/// Options of `key create`.
+#[derive(Clone, Debug, Args)]
+pub struct KeyCreateArgs {
+    /// The brand it is for; without it the key is for the whole install.
+    #[arg(long)]
+    pub brand: Option<String>,
+    /// Comma-separated: ingest, read, manage, admin.
+    #[arg(long, value_delimiter = ',', default_value = "ingest,read,manage,admin")]
+    pub scopes: Vec<String>,
+    /// A key for web pages: anonymous events only.
+    #[arg(long)]
+    pub public: bool,
+    /// What it is for.
+    #[arg(long, default_value = "made on the command line")]
+    pub label: String,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+}
+
+/// `contact` commands.
+#[derive(Debug, Subcommand)]
+pub enum ContactCommand {
+    /// Print a contact's state, runs and timeline as JSON.
+    Show {
+        /// The contact's id, or `user:ID`.
+        contact: String,
+        /// Which brand.
+        #[arg(long)]
+        brand: Option<String>,
+        /// How to reach the server.
+        #[command(flatten)]
+        remote: RemoteArgs,
+    },
+}

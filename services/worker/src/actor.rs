@@ -1,0 +1,188 @@
+//! The actor of one contact: a mailbox, a turn at a time, and leaving memory. Nothing here decides
+//! anything about the contact; that is the cycle's.
+//!
+//! While a cycle runs, the actor takes no messages: its mailbox is the bounded queue, and a full
+//! one is told to the sender. Messages that came meanwhile are drained together and make the next
+//! cycle, which is how they fold.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt as _, AsyncContext, Context, Handler, Message,
+    SpawnHandle, WrapFuture as _,
+};
+
+use crate::{
+    contact::{Contact, CycleEnd},
+    registry::{ContactKey, Registry},
+    work::Work,
+};
+
+/// What registry and actor both look at.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Messages handed over and not yet handled.
+    pub queued: AtomicUsize,
+    /// A wake is on its way that will read the inbox: another says nothing new.
+    pub wake_queued: AtomicBool,
+}
+
+/// A message with its work.
+pub(crate) struct Deliver(pub Work);
+
+impl Message for Deliver {
+    type Result = ();
+}
+
+/// Everything that was in the mailbox has been taken: run a cycle over it.
+struct Run;
+
+impl Message for Run {
+    type Result = ();
+}
+
+/// One contact's actor.
+pub(crate) struct ContactActor {
+    key: ContactKey,
+    generation: u64,
+    registry: Weak<Registry>,
+    shared: Arc<Shared>,
+    /// Not here while a cycle runs.
+    contact: Option<Contact>,
+    pending: Vec<Work>,
+    run_scheduled: bool,
+    idle: Option<SpawnHandle>,
+    limits: Limits,
+}
+
+/// What an actor is bound by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Inputs drained from the mailbox and not yet in a cycle.
+    pub pending: usize,
+    /// Machine time after which an idle actor leaves.
+    pub idle: Duration,
+}
+
+impl ContactActor {
+    pub(crate) fn new(
+        contact: Contact,
+        generation: u64,
+        registry: Weak<Registry>,
+        shared: Arc<Shared>,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            key: (contact.tenant, contact.contact),
+            generation,
+            registry,
+            shared,
+            contact: Some(contact),
+            pending: Vec::new(),
+            run_scheduled: false,
+            idle: None,
+            limits,
+        }
+    }
+
+    fn schedule(&mut self, ctx: &mut Context<Self>) {
+        if !self.run_scheduled {
+            self.run_scheduled = true;
+            ctx.notify(Run);
+        }
+    }
+
+    /// A cycle is over.
+    fn settle(&mut self, end: CycleEnd, bulk_only: bool, ctx: &mut Context<Self>) {
+        let Some(registry) = self.registry.upgrade() else {
+            ctx.stop();
+            return;
+        };
+        for contact in end.wakes {
+            registry.wake((self.key.0, contact), false);
+        }
+        if end.more_inbox {
+            registry.wake(self.key, bulk_only);
+        }
+        if (end.gone || bulk_only) && self.leave(&registry, ctx) {
+            return;
+        }
+        self.idle = Some(ctx.run_later(self.limits.idle, |actor, ctx| {
+            actor.idle = None;
+            if let Some(registry) = actor.registry.upgrade() {
+                actor.leave(&registry, ctx);
+            }
+        }));
+    }
+
+    /// Leaves memory, unless something is on its way here. The registry forgets the address
+    /// before the actor stops, so nothing can be sent to it in between.
+    fn leave(&mut self, registry: &Registry, ctx: &mut Context<Self>) -> bool {
+        let left = self.pending.is_empty() && registry.retire(self.key, self.generation);
+        if left {
+            self.registry = Weak::new();
+            ctx.stop();
+        }
+        left
+    }
+}
+
+impl Actor for ContactActor {
+    type Context = Context<Self>;
+}
+
+impl Drop for ContactActor {
+    /// An actor that still knows its registry did not leave: it died.
+    fn drop(&mut self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.died(self.key, self.generation);
+        }
+    }
+}
+
+impl Handler<Deliver> for ContactActor {
+    type Result = ();
+
+    fn handle(&mut self, Deliver(work): Deliver, ctx: &mut Context<Self>) {
+        self.shared.queued.fetch_sub(1, Ordering::AcqRel);
+        if self.pending.len() >= self.limits.pending {
+            if matches!(work, Work::Wake { .. }) {
+                self.shared.wake_queued.store(false, Ordering::Release);
+            }
+            work.refuse_busy();
+            return;
+        }
+        if let Some(idle) = self.idle.take() {
+            ctx.cancel_future(idle);
+        }
+        self.pending.push(work);
+        self.schedule(ctx);
+    }
+}
+
+impl Handler<Run> for ContactActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Run, ctx: &mut Context<Self>) {
+        self.run_scheduled = false;
+        let Some(mut contact) = self.contact.take() else { return };
+        let works = std::mem::take(&mut self.pending);
+        // From here on a new wake has something new to say.
+        self.shared.wake_queued.store(false, Ordering::Release);
+        let bulk_only = works.iter().all(|work| matches!(work, Work::Wake { bulk: Some(_), .. }));
+        let cycle = async move {
+            let end = contact.cycle(works).await;
+            (contact, end)
+        };
+        ctx.wait(cycle.into_actor(self).map(move |(contact, end), actor, ctx| {
+            actor.contact = Some(contact);
+            actor.settle(end, bulk_only, ctx);
+        }));
+    }
+}

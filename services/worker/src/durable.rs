@@ -1,0 +1,280 @@
+//! What the worker asks of the durable store, as a trait: the store in production, a double in
+//! tests. Types are the store's own; nothing is translated twice.
+
+use async_trait::async_trait;
+use parcours_domain::{
+    Channel, ContactId, EmailAddress, EventKey, Name, TenantId, Timestamp, hash::sha256_head,
+};
+use parcours_queue::TimerEntry;
+pub use parcours_store::{
+    CommitOutcome, ContactCommit, InboxRow, KnownKey, Loaded, NewAddress, NewEvent, NewInbox,
+    NewMessage, NewQuarantine, TimerChange, TimerCursor,
+};
+use parcours_store::{
+    Committer, DocumentRow, LoadKey, Loader, Store, StoreError, Sweep, TenantKeys, TimerRow,
+};
+use tokio::runtime::Handle;
+
+/// A key of an event as the store knows it: the hash and the stored day.
+pub type StoredKey = (EventKey, i64);
+
+/// A contact's state, inbox and the known ones among the asked keys (in their order).
+pub type Activation = (Loaded, Vec<Option<KnownKey>>);
+
+/// The documents of a brand, as published.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// The head version of every document.
+    pub heads: Vec<PublishedHead>,
+    /// Changes whenever a head or a status does.
+    pub mark: [u8; 16],
+}
+
+/// One document's head version.
+#[derive(Clone, Debug)]
+pub struct PublishedHead {
+    /// Its kind's word.
+    pub kind: String,
+    /// Its name.
+    pub name: Name,
+    /// The head version.
+    pub version: u32,
+    /// `live`, `paused` or `archived`.
+    pub status: String,
+    /// The document as canonical JSON.
+    pub body: String,
+    /// The compiled plan of a journey.
+    pub compiled: Option<Vec<u8>>,
+}
+
+/// A contact with inbox rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboxContact {
+    /// The brand.
+    pub tenant: TenantId,
+    /// The contact.
+    pub contact: ContactId,
+    /// Whether all of its rows are in the bulk lane.
+    pub bulk: bool,
+}
+
+/// The durable store as the worker uses it.
+#[async_trait]
+pub trait Durable: Send + Sync {
+    /// How many shards the install has.
+    fn shards(&self) -> u16;
+
+    /// Reads a contact, its inbox and which of these keys are known.
+    async fn load(
+        &self,
+        tenant: TenantId,
+        contact: ContactId,
+        keys: Vec<StoredKey>,
+    ) -> Result<Activation, StoreError>;
+
+    /// Which of these keys are known.
+    async fn known_keys(
+        &self,
+        tenant: TenantId,
+        keys: Vec<StoredKey>,
+    ) -> Result<Vec<Option<KnownKey>>, StoreError>;
+
+    /// Commits one contact's step-chain; answers when it is on disk, or why not.
+    async fn commit(&self, commit: ContactCommit) -> CommitOutcome;
+
+    /// The keyed hash and the sealed form of an address.
+    async fn address(
+        &self,
+        tenant: TenantId,
+        email: &EmailAddress,
+    ) -> Result<NewAddress, StoreError>;
+
+    /// The brand's documents.
+    async fn published(&self, tenant: TenantId) -> Result<Published, StoreError>;
+
+    /// What [`Published::mark`] would be now.
+    async fn published_mark(&self, tenant: TenantId) -> Result<[u8; 16], StoreError> {
+        Ok(self.published(tenant).await?.mark)
+    }
+
+    /// One older version of a journey's compiled plan.
+    async fn plan(
+        &self,
+        tenant: TenantId,
+        journey: &Name,
+        version: u32,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Timer rows that are due, oldest first.
+    async fn due_timers(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TimerEntry>, StoreError>;
+
+    /// A page of all live timer rows, and where the next page begins, if there is one.
+    async fn timers_page(
+        &self,
+        after: Option<TimerCursor>,
+        limit: usize,
+    ) -> Result<(Vec<TimerEntry>, Option<TimerCursor>), StoreError>;
+
+    /// Contacts with inbox rows, live lane first.
+    async fn inbox_contacts(&self, limit: usize) -> Result<Vec<InboxContact>, StoreError>;
+}
+
+/// The store itself.
+///
+/// Actors run on runtimes of their own; what talks to the database directly (keys, documents,
+/// sweeps) runs on the runtime that made this, where the connections live.
+pub(crate) struct StoreDurable {
+    store: Store,
+    committer: Committer,
+    loader: Loader,
+    sweep: Sweep,
+    runtime: Handle,
+}
+
+impl StoreDurable {
+    /// Over an open store; inside the runtime that opened it.
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            committer: store.committer(),
+            loader: store.loader(),
+            sweep: store.sweep(),
+            store,
+            runtime: Handle::current(),
+        }
+    }
+
+    async fn at_home<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // The runtime is going down, or the work panicked: nothing is known to be done.
+        self.runtime
+            .spawn(work)
+            .await
+            .unwrap_or(Err(StoreError::Unavailable(parcours_store::Cause::Closed)))
+    }
+}
+
+#[async_trait]
+impl Durable for StoreDurable {
+    fn shards(&self) -> u16 {
+        self.store.shards()
+    }
+
+    async fn load(
+        &self,
+        tenant: TenantId,
+        contact: ContactId,
+        keys: Vec<StoredKey>,
+    ) -> Result<Activation, StoreError> {
+        let question = vec![(LoadKey { tenant, contact }, keys)];
+        let answer = self.loader.load(question).await?.pop();
+        match answer {
+            Some((loaded, known)) if loaded.exists => Ok((loaded, known)),
+            Some(_) | None => Err(StoreError::NotFound),
+        }
+    }
+
+    async fn known_keys(
+        &self,
+        tenant: TenantId,
+        keys: Vec<StoredKey>,
+    ) -> Result<Vec<Option<KnownKey>>, StoreError> {
+        let keys = keys.into_iter().map(|(key, day)| (tenant, key, day)).collect();
+        self.loader.known_keys(keys).await
+    }
+
+    async fn commit(&self, commit: ContactCommit) -> CommitOutcome {
+        self.committer.commit(commit).await
+    }
+
+    async fn address(
+        &self,
+        tenant: TenantId,
+        email: &EmailAddress,
+    ) -> Result<NewAddress, StoreError> {
+        let store = self.store.clone();
+        let keys = self.at_home(async move { store.keys(tenant).await }).await?;
+        let (hmac, ciphertext) = keys.seal_address(email)?;
+        let key_version = TenantKeys::VERSION;
+        Ok(NewAddress { channel: Channel::Email, hmac, key_version, ciphertext })
+    }
+
+    async fn published(&self, tenant: TenantId) -> Result<Published, StoreError> {
+        let door = self.store.for_tenant(tenant);
+        let rows = self.at_home(async move { door.documents().await }).await?;
+        let mark = mark_of(&rows);
+        Ok(Published { heads: rows.into_iter().map(PublishedHead::from).collect(), mark })
+    }
+
+    async fn plan(
+        &self,
+        tenant: TenantId,
+        journey: &Name,
+        version: u32,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let (door, journey) = (self.store.for_tenant(tenant), journey.clone());
+        let row = self
+            .at_home(async move { door.document("Journey", &journey, Some(version)).await })
+            .await?;
+        Ok(row.and_then(|row| row.compiled))
+    }
+
+    async fn due_timers(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TimerEntry>, StoreError> {
+        let (sweep, limit) = (self.sweep.clone(), limit as u64);
+        let rows = self.at_home(async move { sweep.due_timers(before, None, limit).await }).await?;
+        Ok(rows.iter().map(entry_of).collect())
+    }
+
+    async fn timers_page(
+        &self,
+        after: Option<TimerCursor>,
+        limit: usize,
+    ) -> Result<(Vec<TimerEntry>, Option<TimerCursor>), StoreError> {
+        let (sweep, limit) = (self.sweep.clone(), limit as u64);
+        let (rows, next) =
+            self.at_home(async move { sweep.all_timers_page(after, limit).await }).await?;
+        Ok((rows.iter().map(entry_of).collect(), next))
+    }
+
+    async fn inbox_contacts(&self, limit: usize) -> Result<Vec<InboxContact>, StoreError> {
+        let (sweep, limit) = (self.sweep.clone(), limit as u64);
+        let rows = self.at_home(async move { sweep.inbox_contacts(limit).await }).await?;
+        let found = |(tenant, contact, lane)| InboxContact { tenant, contact, bulk: lane > 0 };
+        Ok(rows.into_iter().map(found).collect())
+    }
+}
+
+impl From<DocumentRow> for PublishedHead {
+    fn from(row: DocumentRow) -> Self {
+        Self {
+            kind: row.kind,
+            name: row.name,
+            version: row.version,
+            status: row.status.as_str().to_owned(),
+            body: row.body,
+            compiled: row.compiled,
+        }
+    }
+}
+
+fn entry_of(row: &TimerRow) -> TimerEntry {
+    let TimerRow { tenant, contact, run, seq, due_at, .. } = *row;
+    TimerEntry { tenant, contact, run, seq, due_at }
+}
+
+fn mark_of(rows: &[DocumentRow]) -> [u8; 16] {
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{}/{}/{}/{}", row.kind, row.name, row.version, row.status.as_str()))
+        .collect();
+    sha256_head(&lines.iter().map(String::as_bytes).collect::<Vec<_>>())
+}

@@ -1,0 +1,249 @@
+//! What finds work that nobody hands over: due timers, inbox rows, publications.
+//!
+//! Each loop wakes by an event and sweeps by a period, so a lost hint costs one period and a lost
+//! index costs one rebuild. None of them decides: actors check that a timer's time has come, and
+//! commits check everything else.
+
+use std::{sync::Arc, time::Duration};
+
+use parcours_domain::{Millis, Timestamp};
+use parcours_kit::telemetry::metrics;
+use parcours_queue::TimerEntry;
+use parcours_store::StoreError;
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use crate::{
+    config::{BATCH_CONTACTS, BULK_SHARE_PERCENT, SWEEP_ROWS_MAX, WorkerConfig},
+    contact::Deps,
+    registry::Registry,
+    work::{TimersInFlight, Work},
+};
+
+/// What the loops share.
+pub(crate) struct Loops {
+    pub deps: Arc<Deps>,
+    pub registry: Arc<Registry>,
+    pub in_flight: Arc<TimersInFlight>,
+    pub config: WorkerConfig,
+    /// Look at the timer rows now.
+    pub sweep_timers: Notify,
+    /// Look at the inbox now.
+    pub sweep_inbox: Notify,
+    /// Compare the publications now.
+    pub check_plans: Notify,
+    /// True: end.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Loops {
+    /// Fills the timer index from SQL, page by page.
+    pub(crate) async fn rebuild_timers(&self) -> Result<usize, StoreError> {
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let (page, next) = self.deps.durable.timers_page(after, SWEEP_ROWS_MAX).await?;
+            count += page.len();
+            self.index(&page).await;
+            if next.is_none() {
+                return Ok(count);
+            }
+            after = next;
+        }
+    }
+
+    async fn index(&self, entries: &[TimerEntry]) {
+        if let Err(error) = self.deps.timers.add(entries).await {
+            tracing::warn!(%error, "timers are not indexed; the next sweep tries again");
+        }
+    }
+
+    /// Gives due timers to their actors; ends when told.
+    pub(crate) async fn run_timers(self: Arc<Self>) {
+        let mut stop = self.stop.clone();
+        let mut next_sweep = Instant::now() + self.config.sweep_period;
+        loop {
+            let busy = self.registry.gauge.hold();
+            let more = self.fire_due().await;
+            if Instant::now() >= next_sweep {
+                self.sweep_timers_now().await;
+                next_sweep = Instant::now() + self.config.sweep_period;
+                drop(busy);
+                continue;
+            }
+            drop(busy);
+            if more {
+                tokio::task::yield_now().await;
+                if *stop.borrow() {
+                    return;
+                }
+                continue;
+            }
+            let until = self.next_look().await.min(next_sweep);
+            tokio::select! {
+                () = sleep_until(until) => {}
+                () = self.deps.timers_changed.notified() => {}
+                () = self.in_flight.done.notified() => {}
+                () = self.sweep_timers.notified() => next_sweep = Instant::now(),
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Machine time at which the first timer is due, as far as the product clock tells now.
+    async fn next_look(&self) -> Instant {
+        let far = Instant::now() + Duration::from_secs(3_600);
+        // Without room for more, only an actor that is done changes anything.
+        if self.room() == 0 {
+            return far;
+        }
+        match self.deps.timers.next_due().await {
+            Ok(Some(due)) => {
+                let wait = (due - self.deps.clock.now()).max(Millis(1));
+                let wait = Duration::from_millis(u64::try_from(wait.0).unwrap_or(1));
+                Instant::now().checked_add(wait).unwrap_or(far)
+            }
+            Ok(None) | Err(_) => far,
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.config.timers_in_flight_max.saturating_sub(self.in_flight.len())
+    }
+
+    /// Fires what is due and fits; whether more may be due.
+    async fn fire_due(&self) -> bool {
+        let max = self.room().min(SWEEP_ROWS_MAX);
+        if max == 0 {
+            return false;
+        }
+        let now = self.deps.clock.now();
+        let due = match self.deps.timers.pop_due(now, max).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(%error, "the timer index cannot be read; the sweep goes on");
+                return false;
+            }
+        };
+        let popped = due.len();
+        let mut left = Vec::new();
+        for entry in due {
+            if !self.fire(entry) {
+                left.push(entry);
+            }
+        }
+        let all_taken = left.is_empty();
+        // No room in the worker: they stay indexed, and what gives room back looks again.
+        self.index(&left).await;
+        all_taken && popped == max
+    }
+
+    /// Hands a timer to its actor. False: no room in the worker. A contact whose mailbox is full
+    /// gets its timer by the sweep.
+    fn fire(&self, entry: TimerEntry) -> bool {
+        let Some(permit) = self.registry.gauge.take(1) else { return false };
+        if let Some(guard) = self.in_flight.enter(entry.run, permit) {
+            let work = Work::Timer { entry, guard };
+            drop(self.registry.send((entry.tenant, entry.contact), work));
+        }
+        true
+    }
+
+    /// Puts due rows that nobody has into the index. Yields while a backlog is being worked off.
+    async fn sweep_timers_now(&self) {
+        let now = self.deps.clock.now();
+        let indexed = self.deps.timers.pending_due(now).await.unwrap_or(0);
+        let backlog = indexed + self.in_flight.len();
+        metrics().set("parcours_timers_due", i64::try_from(backlog).unwrap_or(i64::MAX));
+        if backlog >= SWEEP_ROWS_MAX {
+            return;
+        }
+        match self.deps.durable.due_timers(now, SWEEP_ROWS_MAX).await {
+            Ok(mut rows) => {
+                rows.retain(|row| !self.in_flight.contains(row.run));
+                self.index(&rows).await;
+            }
+            Err(error) => tracing::warn!(%error, "the timer sweep failed; it comes again"),
+        }
+    }
+
+    /// Wakes contacts with inbox rows; ends when told.
+    pub(crate) async fn run_inbox(self: Arc<Self>) {
+        let mut stop = self.stop.clone();
+        let mut tick = interval(self.config.sweep_period);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = self.sweep_inbox.notified() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            let busy = self.registry.gauge.hold();
+            match self.deps.durable.inbox_contacts(SWEEP_ROWS_MAX).await {
+                Ok(contacts) => {
+                    let live = self.registry.gauge.used() > self.registry.bulk.used() + 1;
+                    let mut bulk_room = bulk_room(live, self.registry.bulk.used());
+                    for found in contacts {
+                        if found.bulk {
+                            if bulk_room == 0 {
+                                continue;
+                            }
+                            bulk_room -= 1;
+                        }
+                        self.registry.wake((found.tenant, found.contact), found.bulk);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the inbox sweep failed; it comes again"),
+            }
+            drop(busy);
+        }
+    }
+
+    /// Forgets brands whose publications moved without a hint; ends when told.
+    pub(crate) async fn run_plans(self: Arc<Self>) {
+        let mut stop = self.stop.clone();
+        let mut tick = interval(self.config.plans_period);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = self.check_plans.notified() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            for (tenant, mark) in self.deps.brands.marks() {
+                match self.deps.durable.published_mark(tenant).await {
+                    Ok(present) if present == mark => {}
+                    Ok(_) => self.deps.brands.forget(tenant),
+                    Err(error) => tracing::warn!(%tenant, %error, "publications cannot be read"),
+                }
+            }
+        }
+    }
+
+    /// Whether a timer is due that no actor has.
+    pub(crate) async fn timers_due(&self) -> bool {
+        let now: Timestamp = self.deps.clock.now();
+        matches!(self.deps.timers.next_due().await, Ok(Some(due)) if due <= now)
+    }
+}
+
+/// How many more bulk contacts may be woken: all of a batch while nothing else is there, a stated
+/// share of it while live work waits.
+fn bulk_room(live_waits: bool, bulk_under_way: usize) -> usize {
+    let share = if live_waits { BATCH_CONTACTS * BULK_SHARE_PERCENT / 100 } else { BATCH_CONTACTS };
+    share.saturating_sub(bulk_under_way)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bulk_room;
+
+    #[test]
+    fn bulk_work_takes_at_most_its_share_while_live_work_waits() {
+        assert_eq!(bulk_room(false, 0), 512);
+        assert_eq!(bulk_room(true, 0), 153);
+        assert_eq!(bulk_room(true, 150), 3);
+        assert_eq!(bulk_room(true, 400), 0);
+    }
+}

@@ -1,0 +1,110 @@
+//! From a send step's request to the message that is recorded.
+//!
+//! The template's version, the sender and the topic's class are those published at commit. What is
+//! not published any more is recorded all the same, with template version 0 or a class that needs
+//! consent, so that delivery refuses it where people can see it.
+
+use parcours_domain::{
+    Channel, EmailAddress, MessageClass, Value,
+    hash::sha256_head,
+    value::Properties,
+};
+use parcours_journey::SendRequest;
+use parcours_store::encode_data;
+
+use crate::{brand::Brand, durable::NewMessage};
+
+/// Buckets of recipient domains.
+const LANES: u64 = 64;
+
+/// The name recorded where a brand has no default sender; nothing is published under it.
+const NO_SENDER: &str = "unset";
+
+/// The message for a request.
+pub(crate) fn resolve(request: SendRequest, brand: &Brand, lane: i64) -> NewMessage {
+    let topic = brand.topics.get(&request.topic);
+    let class = topic.map_or(MessageClass::Marketing, |topic| topic.class);
+    let sender = request.sender.or_else(|| brand.sender.clone());
+    NewMessage {
+        id: request.message,
+        send_key: request.send_key,
+        run: Some(request.run),
+        journey: Some(request.journey),
+        journey_version: Some(request.version),
+        step: Some(request.step),
+        occurrence: Some(request.occurrence),
+        origin: "journey",
+        template_version: brand.templates.get(&request.template).copied().unwrap_or(0),
+        template: request.template,
+        sender: sender
+            .or_else(|| NO_SENDER.parse().ok())
+            .unwrap_or_else(|| request.topic.clone()),
+        topic: request.topic,
+        class,
+        channel: topic.map_or(Channel::Email, |topic| topic.channel),
+        data: encode_data(&request.data),
+        not_before: request.not_before,
+        expires_at: request.not_before + brand.expiry(class),
+        lane,
+    }
+}
+
+/// The address in a contact's attributes, if it is one.
+pub(crate) fn address_in(attributes: &Properties) -> Option<EmailAddress> {
+    attributes.get("email").and_then(Value::as_text)?.parse().ok()
+}
+
+/// The delivery lane of an address: its domain's bucket; 0 without one.
+pub(crate) fn lane_of(address: Option<&EmailAddress>) -> i64 {
+    address.map_or(0, |address| {
+        let head = u64::from_be_bytes(sha256_head(&[b"lane", address.domain().as_bytes()]));
+        i64::try_from(head % LANES).unwrap_or(0)
+    })
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parcours_domain::{MessageId, Millis, Name, RunId, Timestamp};
+
+    fn request() -> SendRequest {
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        SendRequest {
+            message: MessageId::v7(Timestamp::EPOCH, [1; 10]),
+            run: RunId::v7(Timestamp::EPOCH, [2; 10]),
+            journey: name("welcome"),
+            version: 3,
+            step: name("mail"),
+            occurrence: 1,
+            send_key: [9; 16],
+            template: name("hello"),
+            topic: name("news"),
+            sender: None,
+            not_before: Timestamp::from_millis(1_000),
+            data: Properties::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_published_any_more_is_recorded_and_needs_consent() {
+        let message = resolve(request(), &Brand::default(), 5);
+        assert_eq!(message.template_version, 0);
+        assert_eq!(message.class, MessageClass::Marketing);
+        assert_eq!(message.sender.as_str(), "unset");
+        assert_eq!(message.expires_at, Timestamp::from_millis(1_000) + Millis::hours(24));
+        assert_eq!(message.lane, 5);
+    }
+
+    #[test]
+    fn a_lane_is_the_domains_and_stays_so() {
+        let address = |text: &str| text.parse::<EmailAddress>().unwrap();
+        let lanes = ["a@example.org", "b@EXAMPLE.org"].map(|text| lane_of(Some(&address(text))));
+        assert_eq!(lanes[0], lanes[1]);
+        assert!((0..64).contains(&lanes[0]));
+        // Stored in rows: another value would strand what waits.
+        assert_eq!(lane_of(Some(&address("a@example.org"))), GOLDEN_LANE);
+        assert_eq!(lane_of(None), 0);
+    }
+    const GOLDEN_LANE: i64 = 0;
+}

@@ -1,0 +1,223 @@
+//! Logs and metrics. Logs carry ids as fields, never values of contacts or events. Metrics have
+//! static names from one written list, so that the binary can print what it measures.
+
+use std::{collections::BTreeMap, sync::OnceLock};
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Gauge, Histogram, Meter, MeterProvider as _},
+};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Encoder as _, Registry, TextEncoder};
+use tracing_subscriber::EnvFilter;
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// A present value.
+    Gauge,
+    /// A distribution, in the unit that ends its name.
+    Histogram,
+}
+
+use MetricKind::{Counter as C, Gauge as G, Histogram as H};
+
+/// Every metric: name as shown, kind, what it tells.
+pub const METRICS: &[(&str, MetricKind, &str)] = &[
+    ("parcours_http_requests_total", C, "Requests answered, by group and status class"),
+    ("parcours_http_request_seconds", H, "Time from request to answer, by group"),
+    ("parcours_ingest_items_total", C, "Ingested items, by outcome"),
+    ("parcours_events_applied_total", C, "Client events applied in a commit"),
+    ("parcours_events_duplicate_total", C, "Repeats recognised by their key"),
+    ("parcours_inputs_set_aside_total", C, "Inputs moved to quarantine, by code"),
+    ("parcours_actors_live", G, "Contacts active in memory"),
+    ("parcours_actors_started_total", C, "Activations of contacts"),
+    ("parcours_actors_panicked_total", C, "Steps that panicked and were set aside"),
+    ("parcours_mailbox_full_total", C, "Requests answered with 429 because a mailbox was full"),
+    ("parcours_commits_total", C, "Group commits, by outcome"),
+    ("parcours_commit_contacts", H, "Contacts in one group commit"),
+    ("parcours_commit_seconds", H, "Time of one group commit"),
+    ("parcours_loader_batches_total", C, "Statements of the loader"),
+    ("parcours_timers_fired_total", C, "Timers that came due and were applied"),
+    ("parcours_timers_due", G, "Timers that are due and not applied yet"),
+    ("parcours_timers_late_seconds", H, "How late a timer was applied"),
+    ("parcours_inbox_live", G, "Inbox rows waiting in the live lane"),
+    ("parcours_runs_stuck", G, "Live runs without a timer"),
+    ("parcours_messages_requested_total", C, "Messages committed to the send queue"),
+    ("parcours_messages_ended_total", C, "Messages that reached an outcome, by outcome and reason"),
+    ("parcours_messages_already_leaving_total", C, "Withdrawals that came after a final commit"),
+    ("parcours_send_queue_ready", G, "Messages that may leave now"),
+    ("parcours_send_queue_leaving", G, "Messages between the final commit and the recorded reply"),
+    ("parcours_send_seconds", H, "Time of one transmission"),
+    ("parcours_consent_facts_total", C, "Consent facts recorded, by kind"),
+    ("parcours_store_errors_total", C, "Refused or failed store calls, by class"),
+];
+
+/// The instruments behind [`METRICS`]. Names that are not listed count nothing.
+pub struct Metrics {
+    registry: Registry,
+    counters: BTreeMap<&'static str, Counter<u64>>,
+    gauges: BTreeMap<&'static str, Gauge<i64>>,
+    histograms: BTreeMap<&'static str, Histogram<f64>>,
+    // Dropping the provider would end the export.
+    _provider: Option<SdkMeterProvider>,
+}
+
+impl Metrics {
+    /// Makes one instrument for each listed metric.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let provider = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .without_counter_suffixes()
+            .without_units()
+            .without_target_info()
+            .build()
+            .map(|reader| SdkMeterProvider::builder().with_reader(reader).build())
+            .inspect_err(|error| tracing::error!(%error, "metrics are off"))
+            .ok();
+        let mut metrics = Self {
+            registry,
+            counters: BTreeMap::new(),
+            gauges: BTreeMap::new(),
+            histograms: BTreeMap::new(),
+            _provider: provider,
+        };
+        if let Some(meter) = metrics._provider.as_ref().map(|provider| provider.meter("parcours")) {
+            metrics.make_instruments(&meter);
+        }
+        metrics
+    }
+
+    fn make_instruments(&mut self, meter: &Meter) {
+        for &(name, kind, help) in METRICS {
+            match kind {
+                MetricKind::Counter => {
+                    let counter = meter.u64_counter(name).with_description(help).build();
+                    counter.add(0, &[]);
+                    self.counters.insert(name, counter);
+                }
+                MetricKind::Gauge => {
+                    let gauge = meter.i64_gauge(name).with_description(help).build();
+                    gauge.record(0, &[]);
+                    self.gauges.insert(name, gauge);
+                }
+                MetricKind::Histogram => {
+                    let histogram = meter
+                        .f64_histogram(name)
+                        .with_description(help)
+                        .with_boundaries(boundaries(name))
+                        .build();
+                    self.histograms.insert(name, histogram);
+                }
+            }
+        }
+    }
+
+    /// Adds to a counter. Labels hold stable words, never ids or values of people.
+    pub fn add(&self, name: &str, amount: u64, labels: &[(&'static str, &'static str)]) {
+        if let Some(counter) = self.counters.get(name) {
+            counter.add(amount, &key_values(labels));
+        }
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, name: &str, value: i64) {
+        if let Some(gauge) = self.gauges.get(name) {
+            gauge.record(value, &[]);
+        }
+    }
+
+    /// Records one observation.
+    pub fn observe(&self, name: &str, value: f64, labels: &[(&'static str, &'static str)]) {
+        if let Some(histogram) = self.histograms.get(name) {
+            histogram.record(value, &key_values(labels));
+        }
+    }
+
+    /// All metrics in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be written");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+fn key_values(labels: &[(&'static str, &'static str)]) -> Vec<KeyValue> {
+    labels.iter().map(|&(key, value)| KeyValue::new(key, value)).collect()
+}
+
+fn boundaries(name: &str) -> Vec<f64> {
+    if name.ends_with("_seconds") {
+        vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0]
+    } else {
+        vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0]
+    }
+}
+
+/// The process's instruments: a process has one set, as it has one `/metrics`.
+pub fn metrics() -> &'static Metrics {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    METRICS.get_or_init(Metrics::new)
+}
+
+/// The process's metrics in Prometheus' text format.
+#[must_use]
+pub fn render() -> String {
+    metrics().render()
+}
+
+/// Starts logging to standard error: lines for people, or JSON. `RUST_LOG` chooses what is shown;
+/// without it, `info` and above. A second call changes nothing.
+pub fn init(json: bool) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,sea_orm=warn,actix_server=warn"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if json { lines.json().try_init() } else { lines.try_init() };
+    if started.is_err() {
+        tracing::debug!("logging was started before");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_metric_is_shown_under_its_own_name() {
+        let metrics = Metrics::new();
+        metrics.add("parcours_commits_total", 2, &[("outcome", "done")]);
+        for (name, kind, _) in METRICS {
+            if *kind == MetricKind::Histogram {
+                metrics.observe(name, 0.5, &[]);
+            }
+        }
+        metrics.set("parcours_actors_live", 7);
+        let text = metrics.render();
+        for (name, _, help) in METRICS {
+            assert!(text.contains(&format!("# HELP {name} {help}")), "{name}\n{text}");
+        }
+        assert!(text.lines().any(|line| line.starts_with("parcours_commits_total{")
+            && line.contains("outcome=\"done\"")
+            && line.ends_with(" 2")));
+        assert!(text.lines().any(|line| line.starts_with("parcours_actors_live") && line.ends_with(" 7")));
+    }
+}

@@ -1,0 +1,168 @@
+//! A lane: collects a batch, commits it, answers, again.
+//!
+//! What always holds: one transaction in flight; the order of one contact's commits is kept; the
+//! written limits of a batch are never exceeded.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+use parcours_domain::{ContactId, TenantId};
+use tokio::{
+    sync::mpsc,
+    time::{Duration, timeout_at},
+};
+
+use super::{CommitterParts, Job, Message, batch};
+
+/// How long the first of a batch waits for company.
+const WAIT: Duration = Duration::from_millis(2);
+const CONTACTS_MAX: usize = 512;
+const BYTES_MAX: usize = 4 << 20;
+const SHARDS_MAX: usize = 64;
+
+/// A batch being collected.
+#[derive(Default)]
+struct Batch {
+    jobs: Vec<Job>,
+    bytes: usize,
+    contacts: HashSet<(TenantId, ContactId)>,
+    shards: BTreeSet<u16>,
+}
+
+impl Batch {
+    /// Takes the job, or gives it back when it must wait for the next batch.
+    fn take(&mut self, job: Job) -> Result<(), Job> {
+        let (commit, bytes) = (&job.commit, self.bytes + job.bytes);
+        let contact = (commit.tenant, commit.contact);
+        let room = self.jobs.is_empty()
+            || (self.jobs.len() < CONTACTS_MAX
+                && bytes <= BYTES_MAX
+                && (self.shards.len() < SHARDS_MAX || self.shards.contains(&commit.shard)));
+        if !room || self.contacts.contains(&contact) {
+            return Err(job);
+        }
+        self.contacts.insert(contact);
+        self.shards.insert(commit.shard);
+        self.bytes = bytes;
+        self.jobs.push(job);
+        Ok(())
+    }
+}
+
+pub(super) async fn run(parts: CommitterParts, mut receiver: mpsc::Receiver<Message>) {
+    let mut waiting: VecDeque<Job> = VecDeque::new();
+    let mut stop = None;
+    loop {
+        if waiting.is_empty() {
+            match receiver.recv().await {
+                Some(Message::Commit(job)) => waiting.push_back(*job),
+                Some(Message::Stop(done)) => stop = Some(done),
+                None => return,
+            }
+        }
+        if stop.is_none() {
+            stop = gather(&mut receiver, &mut waiting).await;
+        }
+        while let batch = close(&mut waiting)
+            && !batch.is_empty()
+        {
+            batch::settle(&parts, batch).await;
+            if stop.is_none() {
+                break;
+            }
+        }
+        if let Some(done) = stop {
+            receiver.close();
+            let _gone = done.send(());
+            return;
+        }
+    }
+}
+
+/// Waits until the oldest has waited its time or there is enough for a batch.
+async fn gather(
+    receiver: &mut mpsc::Receiver<Message>,
+    waiting: &mut VecDeque<Job>,
+) -> Option<tokio::sync::oneshot::Sender<()>> {
+    let deadline = waiting.front()?.since + WAIT;
+    let mut bytes: usize = waiting.iter().map(|job| job.bytes).sum();
+    while waiting.len() < CONTACTS_MAX && bytes < BYTES_MAX {
+        let message = match receiver.try_recv() {
+            Ok(message) => message,
+            Err(_) => match timeout_at(deadline, receiver.recv()).await {
+                Ok(Some(message)) => message,
+                Ok(None) | Err(_) => return None,
+            },
+        };
+        match message {
+            Message::Commit(job) => {
+                bytes += job.bytes;
+                waiting.push_back(*job);
+            }
+            Message::Stop(done) => return Some(done),
+        }
+    }
+    None
+}
+
+/// Takes from the waiting what fits into one batch; the rest keeps its order.
+fn close(waiting: &mut VecDeque<Job>) -> Vec<Job> {
+    let mut batch = Batch::default();
+    let mut rest = VecDeque::new();
+    let mut passed_over = HashSet::new();
+    for job in waiting.drain(..) {
+        let contact = (job.commit.tenant, job.commit.contact);
+        // Once one commit of a contact waits, its later ones wait behind it.
+        let taken = if passed_over.contains(&contact) { Err(job) } else { batch.take(job) };
+        if let Err(job) = taken {
+            passed_over.insert(contact);
+            rest.push_back(job);
+        }
+    }
+    *waiting = rest;
+    batch.jobs
+}
+
+#[cfg(test)]
+mod tests {
+    use parcours_domain::Timestamp;
+    use tokio::{sync::oneshot, time::Instant};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ContactCommit;
+
+    fn job(contact: u128, shard: u16, bytes: usize) -> Job {
+        let (tenant, contact) = (TenantId(Uuid::nil()), ContactId(Uuid::from_u128(contact)));
+        let at = Timestamp::EPOCH;
+        let commit = ContactCommit::of_state((tenant, contact, shard), (0, 0), Vec::new(), at);
+        Job { commit, bytes, since: Instant::now(), answer: oneshot::channel().0 }
+    }
+
+    fn batches(jobs: Vec<Job>) -> Vec<Vec<u128>> {
+        let mut waiting: VecDeque<Job> = jobs.into();
+        let mut found = Vec::new();
+        while !waiting.is_empty() {
+            let batch = close(&mut waiting);
+            found.push(batch.iter().map(|job| job.commit.contact.0.as_u128()).collect());
+        }
+        found
+    }
+
+    #[test]
+    fn a_contact_appears_once_in_a_batch_and_its_commits_keep_their_order() {
+        let jobs = vec![job(1, 0, 1), job(2, 0, 1), job(1, 0, 1), job(1, 0, 1), job(3, 0, 1)];
+        assert_eq!(batches(jobs), [vec![1, 2, 3], vec![1], vec![1]]);
+    }
+
+    #[test]
+    fn a_batch_keeps_to_its_written_limits() {
+        let many = (0..1_000).map(|n| job(n, 0, 1)).collect();
+        let sizes: Vec<usize> = batches(many).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [512, 488]);
+        let large = vec![job(1, 0, 3 << 20), job(2, 0, 3 << 20), job(3, 0, 9 << 20)];
+        assert_eq!(batches(large), [[1], [2], [3]]);
+        let spread = (0..100).map(|n| job(n, n as u16, 1)).collect();
+        let sizes: Vec<usize> = batches(spread).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [64, 36]);
+    }
+}

@@ -1,0 +1,284 @@
+//! The statements of a batch: one per table and kind of change, never one per row.
+//!
+//! What always holds: rows that another lane could insert too (keys) go in sorted order, so two
+//! lanes never wait for each other; a row appears once per statement, with its last value.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use parcours_domain::{MessageId, TenantId};
+use sea_orm::Value;
+use uuid::Uuid;
+
+use super::{ContactCommit, TimerChange, batch::Who};
+use crate::{
+    db::{Insert, Tx, chunk_len},
+    error::StoreError,
+    side::sql::{Sql, ms, ms_opt, tail, vals},
+};
+
+type Commits<'a> = [&'a ContactCommit];
+
+/// Inserts the event keys; contacts of which a key exists already come back.
+pub(super) async fn event_keys(
+    tx: &Tx,
+    commits: &Commits<'_>,
+) -> Result<HashSet<Who>, StoreError> {
+    let mut keys: Vec<_> = commits
+        .iter()
+        .flat_map(|commit| commit.events.iter().map(move |event| (*commit, event)))
+        .collect();
+    keys.sort_by_key(|(commit, event)| (commit.tenant, event.key, event.day));
+    let mut asked: HashMap<(TenantId, Uuid), Who> = HashMap::with_capacity(keys.len());
+    let mut rows = Vec::with_capacity(keys.len());
+    for (commit, event) in keys {
+        asked.insert((commit.tenant, event.id.0), (commit.tenant, commit.contact));
+        rows.push(vals![
+            commit.tenant.0,
+            event.key.0.to_vec(),
+            event.day,
+            commit.contact.0,
+            event.seq,
+            event.body_hash.to_vec(),
+            event.id.0,
+            ms(event.received_at)
+        ]);
+    }
+    let columns = [
+        "tenant_id", "key", "day", "contact_id", "seq", "body_hash", "event_id", "received_at",
+    ];
+    let inserted = Insert::new("event_key", &columns)
+        .suffix("ON CONFLICT DO NOTHING RETURNING tenant_id, event_id")
+        .returning(tx, rows)
+        .await?;
+    for row in inserted {
+        asked.remove(&(row.id("tenant_id")?, row.get("event_id")?));
+    }
+    Ok(asked.into_values().collect())
+}
+
+/// Writes the states where the revision is still the one read; the others come back.
+pub(super) async fn states(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet<Who>, StoreError> {
+    let mut asked: HashSet<Who> = HashSet::with_capacity(commits.len());
+    let mut rows = Vec::with_capacity(commits.len());
+    for commit in commits {
+        asked.insert((commit.tenant, commit.contact));
+        rows.push(vals![
+            commit.tenant.0,
+            commit.contact.0,
+            i64::from(commit.shard),
+            commit.read_revision + 1,
+            commit.seq,
+            commit.state.clone(),
+            ms(commit.now)
+        ]);
+    }
+    let columns =
+        ["tenant_id", "contact_id", "shard", "revision", "seq", "state", "updated_at"];
+    let written = Insert::new("contact_state", &columns)
+        .suffix(
+            "ON CONFLICT (tenant_id, contact_id) DO UPDATE SET revision = excluded.revision, \
+             seq = excluded.seq, state = excluded.state, updated_at = excluded.updated_at \
+             WHERE contact_state.revision = excluded.revision - 1 \
+             RETURNING tenant_id, contact_id",
+        )
+        .returning(tx, rows)
+        .await?;
+    for row in written {
+        asked.remove(&(row.id("tenant_id")?, row.id("contact_id")?));
+    }
+    Ok(asked)
+}
+
+/// Deletes the applied inbox rows; contacts of which one is gone already come back.
+pub(super) async fn inbox_done(
+    tx: &Tx,
+    commits: &Commits<'_>,
+) -> Result<HashSet<Who>, StoreError> {
+    let mut asked: HashMap<(TenantId, Uuid), Who> = HashMap::new();
+    for commit in commits {
+        let who = (commit.tenant, commit.contact);
+        asked.extend(commit.inbox_done.iter().map(|id| ((commit.tenant, id.0), who)));
+    }
+    let keys = asked.keys().map(|(tenant, id)| vals![tenant.0, *id]).collect();
+    let sql = ("DELETE FROM inbox WHERE (tenant_id, id) IN (VALUES ", ") RETURNING tenant_id, id");
+    for row in listed(tx, sql, keys).await? {
+        asked.remove(&(row.id("tenant_id")?, row.get("id")?));
+    }
+    Ok(asked.into_values().collect())
+}
+
+/// Runs `head (..), (..) tail` over a list of any length.
+pub(super) async fn listed(
+    tx: &Tx,
+    (head, end): (&str, &str),
+    rows: Vec<Vec<Value>>,
+) -> Result<Vec<crate::side::sql::Row>, StoreError> {
+    let mut found = Vec::new();
+    let mut rows = rows.into_iter();
+    while rows.len() > 0 {
+        let columns = rows.as_slice().first().map_or(1, Vec::len);
+        let take = chunk_len(rows.len(), columns);
+        let sql = Sql::default().text(head).rows(rows.by_ref().take(take)).text(end);
+        found.extend(sql.all(tx).await?);
+    }
+    Ok(found)
+}
+
+pub(super) async fn events(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreError> {
+    let mut rows = Vec::new();
+    for commit in commits {
+        rows.extend(commit.events.iter().map(|event| {
+            vals![
+                commit.tenant.0,
+                event.id.0,
+                commit.contact.0,
+                event.seq,
+                event.kind.as_str(),
+                event.name.clone(),
+                event.message_id.clone(),
+                ms_opt(event.occurred_at),
+                ms(event.received_at),
+                event.body.clone()
+            ]
+        }));
+    }
+    let columns = [
+        "tenant_id", "id", "contact_id", "seq", "kind", "name", "message_id", "occurred_at",
+        "received_at", "body",
+    ];
+    Insert::new("event", &columns).run(tx, rows).await.map(|_| ())
+}
+
+pub(super) async fn traces(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreError> {
+    let mut rows = Vec::new();
+    for commit in commits {
+        let Some((cause, body)) = &commit.trace else { continue };
+        let id = MessageId::v7(commit.now, tail()?).0;
+        let (tenant, contact) = (commit.tenant.0, commit.contact.0);
+        rows.push(vals![tenant, id, contact, ms(commit.now), cause.clone(), body.clone()]);
+    }
+    let columns = ["tenant_id", "id", "contact_id", "at", "cause", "body"];
+    Insert::new("trace", &columns).run(tx, rows).await.map(|_| ())
+}
+
+pub(super) async fn quarantine(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreError> {
+    let mut rows = Vec::new();
+    for commit in commits {
+        rows.extend(commit.quarantine.iter().map(|row| {
+            vals![
+                commit.tenant.0,
+                row.id.0,
+                commit.contact.0,
+                row.origin,
+                row.code.clone(),
+                row.detail.clone(),
+                row.payload.clone(),
+                row.key.map(|key| key.0.to_vec()),
+                row.body_hash.map(|hash| hash.to_vec()),
+                ms(commit.now)
+            ]
+        }));
+    }
+    let columns = [
+        "tenant_id", "id", "contact_id", "origin", "code", "detail", "payload", "key", "body_hash",
+        "created_at",
+    ];
+    let insert = Insert::new("quarantine", &columns).suffix("ON CONFLICT DO NOTHING");
+    insert.run(tx, rows).await.map(|_| ())
+}
+
+/// Ended runs go first, so that a run that takes the place of one may be live.
+pub(super) async fn runs(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreError> {
+    let mut last = BTreeMap::new();
+    for commit in commits {
+        last.extend(commit.runs.iter().map(|run| ((commit.tenant, run.id), (*commit, run))));
+    }
+    let is_live = |status: &str| status == "waiting" || status == "held";
+    let mut runs: Vec<_> = last.into_values().collect();
+    runs.sort_by_key(|(_, run)| is_live(run.status));
+    let rows = runs.into_iter().map(|(commit, run)| {
+        vals![
+            commit.tenant.0,
+            run.id.0,
+            commit.contact.0,
+            run.journey.to_string(),
+            i64::from(run.version),
+            run.key.clone(),
+            i64::from(is_live(run.status)),
+            run.status,
+            run.step.to_string(),
+            ms(run.entered_at),
+            ms_opt(run.wakes_at),
+            ms_opt(run.ended_at),
+            run.ended_by.clone()
+        ]
+    });
+    let columns = [
+        "tenant_id", "id", "contact_id", "journey", "version", "run_key", "live", "status", "step",
+        "entered_at", "wakes_at", "ended_at", "ended_by",
+    ];
+    Insert::new("run", &columns)
+        .suffix(
+            "ON CONFLICT (tenant_id, id) DO UPDATE SET contact_id = excluded.contact_id, \
+             version = excluded.version, live = excluded.live, status = excluded.status, \
+             step = excluded.step, wakes_at = excluded.wakes_at, ended_at = excluded.ended_at, \
+             ended_by = excluded.ended_by",
+        )
+        .run(tx, rows.collect())
+        .await
+        .map(|_| ())
+}
+
+pub(super) async fn timers(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreError> {
+    let mut last = BTreeMap::new();
+    for commit in commits {
+        last.extend(commit.timers.iter().map(|one| ((commit.tenant, one.run()), (*commit, one))));
+    }
+    let (mut set, mut hold, mut cancel) = (Vec::new(), Vec::new(), Vec::new());
+    for ((tenant, run), (commit, change)) in last {
+        match change {
+            TimerChange::Set { journey, seq, due_at, .. } => set.push(vals![
+                tenant.0,
+                commit.contact.0,
+                run.0,
+                journey.to_string(),
+                i64::from(commit.shard),
+                i64::from(*seq),
+                ms(*due_at),
+                0_i64
+            ]),
+            TimerChange::Hold { .. } => hold.push(vals![tenant.0, run.0]),
+            TimerChange::Cancel { .. } => cancel.push(vals![tenant.0, run.0]),
+        }
+    }
+    let columns =
+        ["tenant_id", "contact_id", "run_id", "journey", "shard", "seq", "due_at", "held"];
+    Insert::new("timer", &columns)
+        .suffix(
+            "ON CONFLICT (tenant_id, run_id) DO UPDATE SET contact_id = excluded.contact_id, \
+             shard = excluded.shard, seq = excluded.seq, due_at = excluded.due_at, held = 0",
+        )
+        .run(tx, set)
+        .await?;
+    listed(tx, ("UPDATE timer SET held = 1 WHERE (tenant_id, run_id) IN (VALUES ", ")"), hold)
+        .await?;
+    listed(tx, ("DELETE FROM timer WHERE (tenant_id, run_id) IN (VALUES ", ")"), cancel).await?;
+    Ok(())
+}
+
+/// Appends the batch's sums; a job folds them.
+pub(super) async fn counters(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreError> {
+    let mut sums: BTreeMap<(TenantId, &str, i64), i64> = BTreeMap::new();
+    for commit in commits {
+        for (name, delta) in &commit.counters {
+            *sums.entry((commit.tenant, name, commit.now.utc_day())).or_default() += delta;
+        }
+    }
+    let mut rows = Vec::with_capacity(sums.len());
+    for ((tenant, name, day), delta) in sums {
+        let id = MessageId::v7(crate::store::machine_now(), tail()?).0;
+        rows.push(vals![tenant.0, id, name, day, delta]);
+    }
+    let columns = ["tenant_id", "id", "name", "day", "delta"];
+    Insert::new("counter_delta", &columns).run(tx, rows).await.map(|_| ())
+}

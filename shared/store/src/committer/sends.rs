@@ -1,0 +1,186 @@
+//! Messages that runs want, and the addresses they go to.
+//!
+//! What always holds: a send key is used once, ever, and message, queue row and head appear with
+//! it or not at all; the message's address is the contact's at this commit; a new address leaves
+//! what is known about it (suppression, objection) untouched.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use parcours_domain::{ContactId, TenantId};
+use uuid::Uuid;
+
+use super::{ContactCommit, NewMessage, rows::listed};
+use crate::{
+    db::{Insert, Tx},
+    error::StoreError,
+    side::sql::{ms, vals},
+};
+
+/// Address row, the contact's pointer to it, and the head of its consent.
+pub(super) async fn addresses(tx: &Tx, commits: &[&ContactCommit]) -> Result<(), StoreError> {
+    let (mut rows, mut pointers, mut heads) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for commit in commits {
+        let Some(new) = &commit.address else { continue };
+        let (tenant, channel, hmac) = (commit.tenant.0, new.channel.as_str(), new.hmac.0);
+        rows.entry((tenant, channel, hmac)).or_insert_with(|| {
+            let (sealed, at) = (new.ciphertext.clone(), ms(commit.now));
+            vals![tenant, channel, hmac.to_vec(), new.key_version, sealed, 1_i64, at]
+        });
+        let contact = commit.contact.0;
+        pointers.push(vals![tenant, contact, channel, hmac.to_vec(), ms(commit.now)]);
+        heads.push(vals![tenant, contact, channel, 0_i64]);
+    }
+    let columns =
+        ["tenant_id", "channel", "hmac", "key_version", "ciphertext", "version", "created_at"];
+    Insert::new("address", &columns)
+        .suffix(
+            "ON CONFLICT (tenant_id, channel, hmac) DO UPDATE \
+             SET ciphertext = excluded.ciphertext, key_version = excluded.key_version \
+             WHERE address.ciphertext IS NULL",
+        )
+        .run(tx, rows.into_values().collect())
+        .await?;
+    Insert::new("contact_address", &["tenant_id", "contact_id", "channel", "hmac", "since"])
+        .suffix(
+            "ON CONFLICT (tenant_id, contact_id, channel) DO UPDATE \
+             SET hmac = excluded.hmac, since = excluded.since \
+             WHERE contact_address.hmac <> excluded.hmac",
+        )
+        .run(tx, pointers)
+        .await?;
+    Insert::new("consent_head", &["tenant_id", "contact_id", "channel", "version"])
+        .suffix("ON CONFLICT DO NOTHING")
+        .run(tx, heads)
+        .await?;
+    Ok(())
+}
+
+type Wanted<'a> = (&'a ContactCommit, &'a NewMessage);
+
+pub(super) async fn messages(tx: &Tx, commits: &[&ContactCommit]) -> Result<(), StoreError> {
+    let mut wanted: Vec<Wanted<'_>> = commits
+        .iter()
+        .flat_map(|commit| commit.sends.iter().map(move |send| (*commit, send)))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    wanted.sort_by_key(|(commit, send)| (commit.tenant, send.send_key));
+    let fresh = send_keys(tx, &wanted).await?;
+    wanted.retain(|(commit, send)| fresh.contains(&(commit.tenant, send.id.0)));
+    let addresses = present_addresses(tx, &wanted).await?;
+    insert_messages(tx, &wanted, &addresses).await?;
+    enqueue(tx, &wanted).await
+}
+
+/// Uses the send keys; the messages whose key was free come back.
+async fn send_keys(
+    tx: &Tx,
+    wanted: &[Wanted<'_>],
+) -> Result<HashSet<(TenantId, Uuid)>, StoreError> {
+    let rows = wanted.iter().map(|(commit, send)| {
+        vals![commit.tenant.0, send.send_key.to_vec(), send.id.0]
+    });
+    let rows = Insert::new("send_key", &["tenant_id", "key", "message_id"])
+        .suffix("ON CONFLICT DO NOTHING RETURNING tenant_id, message_id")
+        .returning(tx, rows.collect())
+        .await?;
+    rows.iter().map(|row| Ok((row.id("tenant_id")?, row.get("message_id")?))).collect()
+}
+
+type AddressOf = HashMap<(TenantId, ContactId, String), Vec<u8>>;
+
+async fn present_addresses(tx: &Tx, wanted: &[Wanted<'_>]) -> Result<AddressOf, StoreError> {
+    let mut contacts: Vec<_> =
+        wanted.iter().map(|(commit, _)| (commit.tenant, commit.contact)).collect();
+    contacts.sort();
+    contacts.dedup();
+    let keys = contacts.into_iter().map(|(tenant, contact)| vals![tenant.0, contact.0]).collect();
+    let sql = (
+        "SELECT tenant_id, contact_id, channel, hmac FROM contact_address \
+         WHERE (tenant_id, contact_id) IN (VALUES ",
+        ")",
+    );
+    let mut found = AddressOf::new();
+    for row in listed(tx, sql, keys).await? {
+        let key = (row.id("tenant_id")?, row.id("contact_id")?, row.get("channel")?);
+        found.insert(key, row.get("hmac")?);
+    }
+    Ok(found)
+}
+
+async fn insert_messages(
+    tx: &Tx,
+    wanted: &[Wanted<'_>],
+    addresses: &AddressOf,
+) -> Result<(), StoreError> {
+    let rows = wanted.iter().map(|(commit, send)| {
+        let channel = send.channel.as_str();
+        let address = addresses.get(&(commit.tenant, commit.contact, channel.to_owned()));
+        vals![
+            commit.tenant.0,
+            send.id.0,
+            commit.contact.0,
+            send.run.map(|run| run.0),
+            send.journey.as_ref().map(ToString::to_string),
+            send.journey_version.map(i64::from),
+            send.step.as_ref().map(ToString::to_string),
+            send.occurrence.map(i64::from),
+            send.origin,
+            send.template.to_string(),
+            i64::from(send.template_version),
+            send.sender.to_string(),
+            send.topic.to_string(),
+            send.class.as_str(),
+            channel,
+            address.cloned(),
+            send.data.clone(),
+            ms(commit.now),
+            ms(send.not_before),
+            ms(send.expires_at),
+            "queued",
+            0_i64
+        ]
+    });
+    let columns = [
+        "tenant_id", "id", "contact_id", "run_id", "journey", "journey_version", "step",
+        "occurrence", "origin", "template", "template_version", "sender", "topic", "class",
+        "channel", "address_hmac", "data", "created_at", "not_before", "expires_at", "status",
+        "attempts",
+    ];
+    Insert::new("message", &columns).run(tx, rows.collect()).await.map(|_| ())
+}
+
+async fn enqueue(tx: &Tx, wanted: &[Wanted<'_>]) -> Result<(), StoreError> {
+    let mut heads: BTreeMap<(TenantId, i64), i64> = BTreeMap::new();
+    let mut rows = Vec::with_capacity(wanted.len());
+    for (commit, send) in wanted {
+        let ready_at = send.not_before.as_millis();
+        let head = heads.entry((commit.tenant, send.lane)).or_insert(ready_at);
+        *head = ready_at.min(*head);
+        rows.push(vals![
+            commit.tenant.0,
+            send.id.0,
+            send.lane,
+            send.class.as_str(),
+            ready_at,
+            ms(send.expires_at),
+            0_i64,
+            0_i64
+        ]);
+    }
+    let columns = [
+        "tenant_id", "message_id", "lane", "class", "not_before", "expires_at", "phase",
+        "attempts",
+    ];
+    Insert::new("send_queue", &columns).run(tx, rows).await?;
+    let heads = heads.into_iter().map(|((tenant, lane), at)| vals![tenant.0, lane, at]).collect();
+    Insert::new("send_head", &["tenant_id", "lane", "ready_at"])
+        .suffix(
+            "ON CONFLICT (tenant_id, lane) DO UPDATE SET ready_at = excluded.ready_at \
+             WHERE send_head.ready_at > excluded.ready_at",
+        )
+        .run(tx, heads)
+        .await
+        .map(|_| ())
+}

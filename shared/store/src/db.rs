@@ -1,0 +1,223 @@
+//! Connections and transactions, the same on both databases.
+//!
+//! How to use it. Reads outside a transaction go to `db.read()`. Every write is
+//!
+//! ```ignore
+//! let tx = db.begin().await?;          // SQLite: the one writing connection, BEGIN IMMEDIATE
+//! Sql::default().text("UPDATE ...").arg(id).run(&tx).await?;
+//! tx.commit().await?;                  // dropping it without a commit rolls back
+//! ```
+//!
+//! [`Tx`] is a `ConnectionTrait`, so everything in `side::sql` takes it as well as `db.read()`.
+//! A multi-row insert is [`Insert`], which keeps to both bind limits.
+//!
+//! What always holds: on SQLite there is one writing connection, so a transaction excludes every
+//! other from its first statement on; do not call `begin` twice in one task. The error of a
+//! commit says whether the outcome is certain (see `StoreError`). No transaction stays open
+//! across a call to anything but the database.
+
+use async_trait::async_trait;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
+    QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
+
+use crate::{
+    error::StoreError,
+    side::sql::{Row, Sql},
+};
+
+/// Which database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// One file, one process.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// The connections of one open store.
+#[derive(Clone)]
+pub(crate) struct Db {
+    backend: Backend,
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+}
+
+impl Db {
+    /// SQLite: `writer` has one connection and `reader` several. PostgreSQL: the same pool twice.
+    pub(crate) const fn new(
+        backend: Backend,
+        writer: DatabaseConnection,
+        reader: DatabaseConnection,
+    ) -> Self {
+        Self { backend, writer, reader }
+    }
+
+    pub(crate) const fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// For reads outside a transaction: sees everything committed before.
+    pub(crate) const fn read(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    /// A transaction that may write.
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        let sqlite_transaction_mode = match self.backend {
+            Backend::Sqlite => Some(SqliteTransactionMode::Immediate),
+            Backend::Postgres => None,
+        };
+        let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
+        Ok(Tx(self.writer.begin_with_options(options).await?))
+    }
+
+    /// Closes every connection.
+    pub(crate) async fn close(&self) {
+        for pool in [&self.reader, &self.writer] {
+            if let Err(error) = pool.close_by_ref().await {
+                tracing::warn!(%error, "a connection pool did not close");
+            }
+        }
+    }
+}
+
+/// An open transaction; rolled back unless committed.
+pub(crate) struct Tx(DatabaseTransaction);
+
+impl Tx {
+    /// Commits. `Unavailable` and `Refused`: nothing was done; `OutcomeUnknown`: who knows.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        self.0.commit().await.map_err(StoreError::of_commit)
+    }
+
+    /// Rolls back now instead of when dropped, so that its locks are gone on return.
+    pub(crate) async fn rollback(self) {
+        if let Err(error) = self.0.rollback().await {
+            tracing::debug!(%error, "rollback failed; the connection is discarded");
+        }
+    }
+
+    /// For the migrator, which must run its statements in this very transaction.
+    pub(crate) const fn inner(&self) -> &DatabaseTransaction {
+        &self.0
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.0.get_database_backend() == DbBackend::Postgres
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Tx {
+    fn get_database_backend(&self) -> DbBackend {
+        self.0.get_database_backend()
+    }
+    async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
+        self.0.execute_raw(stmt).await
+    }
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.0.execute_unprepared(sql).await
+    }
+    async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.0.query_one_raw(stmt).await
+    }
+    async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.0.query_all_raw(stmt).await
+    }
+}
+
+/// Values that one SQLite statement may bind; PostgreSQL's limit (65,535) is higher.
+const BINDS_MAX: usize = 32_766;
+
+/// Row counts of the statements that a long list is cut into, so that few different texts are
+/// prepared; a rest below the least is one statement of its own.
+const CHUNKS: [usize; 6] = [512, 256, 128, 64, 32, 16];
+
+/// A multi-row insert: `Insert::new("t", &["a", "b"]).suffix("ON CONFLICT DO NOTHING")`.
+pub(crate) struct Insert {
+    head: String,
+    columns: usize,
+    suffix: &'static str,
+}
+
+impl Insert {
+    pub(crate) fn new(table: &str, columns: &[&str]) -> Self {
+        let head = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
+        Self { head, columns: columns.len(), suffix: "" }
+    }
+
+    /// What follows the values, such as `ON CONFLICT DO NOTHING` or `RETURNING id`.
+    pub(crate) const fn suffix(mut self, suffix: &'static str) -> Self {
+        self.suffix = suffix;
+        self
+    }
+
+    fn statements(&self, rows: Vec<Vec<Value>>) -> Vec<Sql> {
+        let mut statements = Vec::new();
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let take = chunk_len(rows.len(), self.columns);
+            let sql = Sql::default().text(&self.head).rows(rows.by_ref().take(take));
+            statements.push(sql.text(" ").text(self.suffix));
+        }
+        statements
+    }
+
+    /// Inserts the rows; how many were inserted. No rows: no statement.
+    pub(crate) async fn run(
+        &self,
+        on: &impl ConnectionTrait,
+        rows: Vec<Vec<Value>>,
+    ) -> Result<u64, StoreError> {
+        let mut done = 0;
+        for sql in self.statements(rows) {
+            done += sql.run(on).await?;
+        }
+        Ok(done)
+    }
+
+    /// Inserts the rows and reads what the suffix's RETURNING gives.
+    pub(crate) async fn returning(
+        &self,
+        on: &impl ConnectionTrait,
+        rows: Vec<Vec<Value>>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut found = Vec::new();
+        for sql in self.statements(rows) {
+            found.extend(sql.all(on).await?);
+        }
+        Ok(found)
+    }
+}
+
+/// How many of `rows` rows the next statement takes.
+pub(crate) fn chunk_len(rows: usize, columns: usize) -> usize {
+    let fits = (BINDS_MAX / columns.max(1)).max(1);
+    let size = CHUNKS.into_iter().find(|size| *size <= rows && *size <= fits);
+    size.unwrap_or_else(|| rows.min(fits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chunk_len;
+
+    #[test]
+    fn long_lists_are_cut_into_few_sizes_below_the_bind_limit() {
+        let cut = |mut rows: usize, columns: usize| {
+            let mut sizes = Vec::new();
+            while rows > 0 {
+                let size = chunk_len(rows, columns);
+                sizes.push(size);
+                rows -= size;
+            }
+            sizes
+        };
+        assert_eq!(cut(0, 3), [0; 0]);
+        assert_eq!(cut(15, 3), [15]);
+        assert_eq!(cut(100, 3), [64, 32, 4]);
+        assert_eq!(cut(600, 100), [256, 256, 64, 16, 8]);
+        assert!(chunk_len(100_000, 32_766) == 1);
+    }
+}

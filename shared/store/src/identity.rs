@@ -1,0 +1,148 @@
+//! Who is it: identities to contacts.
+//!
+//! A query names one person by several identities. The strongest known one decides (userId, then
+//! e-mail where a brand identifies by it, then anonymousId); unknown ones attach to its contact.
+//! An anonymous-only contact that turns out to be this one is absorbed: its inbox gets a row that
+//! says so. Two contacts that both have a strong identity are never merged; that is recorded once.
+//!
+//! What always holds: an identity points at one contact; a contact has at most one userId; many
+//! first events of one person at once make one contact; lost races start over and see the winner.
+
+mod plan;
+mod write;
+
+use std::collections::HashMap;
+
+use parcours_domain::{ContactId, EmailAddress, Handle, Timestamp};
+
+use crate::{error::StoreError, keys::TenantKeys, store::TenantStore};
+
+/// How often a lost race is started over.
+const ATTEMPTS_MAX: usize = 10;
+
+/// The identities that one item names.
+#[derive(Clone, Debug, Default)]
+pub struct IdentityQuery {
+    /// The brand's own id of the person.
+    pub user_id: Option<String>,
+    /// The id that a device made up.
+    pub anonymous_id: Option<String>,
+    /// Only when the brand identifies people by e-mail address.
+    pub email: Option<EmailAddress>,
+}
+
+/// To whom an item belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// This contact.
+    Contact(ContactId),
+    /// Nobody.
+    Refused {
+        /// Stable code: `no_identity`.
+        code: &'static str,
+        /// What to do about it.
+        detail: &'static str,
+    },
+}
+
+/// The answer to one query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// To whom it belongs.
+    pub contact: Resolution,
+    /// An anonymous-only contact that is being absorbed into this one: its inbox has a row, so
+    /// wake it.
+    pub absorb: Option<ContactId>,
+    /// A known contact that one of the identities belongs to and that was not merged: it has a
+    /// strong identity of its own (`known_contacts_differ`; recorded in quarantine once).
+    pub differs: Option<ContactId>,
+}
+
+/// Kinds of identity, the strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Kind {
+    UserId,
+    Email,
+    AnonymousId,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::UserId => "user_id",
+            Self::Email => "email",
+            Self::AnonymousId => "anonymous_id",
+        }
+    }
+    fn parse(text: &str) -> Option<Self> {
+        [Self::UserId, Self::Email, Self::AnonymousId].into_iter().find(|k| k.as_str() == text)
+    }
+}
+
+/// An identity as stored: kind and keyed hash.
+type Key = (Kind, [u8; 32]);
+
+/// One query, keyed: strongest first, with the values for making ids.
+#[derive(Clone, Debug)]
+struct Asked {
+    keys: Vec<Key>,
+    /// Value of the strongest.
+    value: String,
+}
+
+/// The keyed hash under which an identity is stored.
+pub(crate) fn value_hmac(keys: &TenantKeys, kind: &str, value: &str) -> [u8; 32] {
+    keys.identity.mac(&[kind.as_bytes(), value.as_bytes()])
+}
+
+/// What is stored about identities that were asked for.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// Which contact each points at, absorptions followed.
+    contacts: HashMap<Key, ContactId>,
+    /// Strong kinds that a contact has.
+    strong: HashMap<ContactId, Vec<Kind>>,
+}
+
+impl Known {
+    fn has(&self, contact: ContactId, kind: Kind) -> bool {
+        self.strong.get(&contact).is_some_and(|kinds| kinds.contains(&kind))
+    }
+    fn is_anonymous_only(&self, contact: ContactId) -> bool {
+        self.strong.get(&contact).is_none_or(Vec::is_empty)
+    }
+    fn point(&mut self, key: Key, contact: ContactId) {
+        self.contacts.insert(key, contact);
+        if key.0 != Kind::AnonymousId {
+            self.strong.entry(contact).or_default().push(key.0);
+        }
+    }
+}
+
+impl TenantStore {
+    /// Finds or makes the contacts of these items, in order. `chance` gives a new contact's id
+    /// and handle for the identity that makes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; [`StoreError::Conflict`] when races were lost again and again.
+    pub async fn resolve(
+        &self,
+        queries: &[IdentityQuery],
+        chance: &(dyn Fn(&str, &str) -> (ContactId, Handle) + Sync),
+        now: Timestamp,
+    ) -> Result<Vec<Resolved>, StoreError> {
+        let keys = self.store.keys(self.tenant).await?;
+        let asked: Vec<Asked> = queries.iter().map(|query| plan::asked(query, &keys)).collect();
+        let known = self.known(self.store.db().read(), &asked).await?;
+        let plan = plan::make(&asked, known, chance);
+        if plan.is_read_only() {
+            return Ok(plan.resolved);
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            if let Some(resolved) = self.write(&asked, chance, now).await? {
+                return Ok(resolved);
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+}

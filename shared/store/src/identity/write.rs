@@ -1,0 +1,197 @@
+//! Reading what is known, and writing a plan in one transaction.
+//!
+//! What always holds: on PostgreSQL the contacts that a plan touches are locked and read again
+//! before it is made, so no second userId can attach to one meanwhile; an identity that another
+//! transaction inserted first rolls everything back, and the caller starts over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parcours_domain::{ContactId, Handle, Timestamp, hash::sha256_head, shard_of};
+use sea_orm::{ConnectionTrait, Value};
+
+use super::{
+    Asked, Key, Kind, Known, Resolved,
+    plan::{self, Plan},
+};
+use crate::{
+    db::{Insert, Tx, chunk_len},
+    error::StoreError,
+    keys::TenantKeys,
+    side::{
+        inbox::{self, InboxWrite},
+        sql::{Row, Sql, damaged, ms, vals},
+    },
+    store::TenantStore,
+};
+
+impl TenantStore {
+    /// Which contacts these identities point at, absorptions followed (at most two).
+    pub(super) async fn known(
+        &self,
+        on: &impl ConnectionTrait,
+        asked: &[Asked],
+    ) -> Result<Known, StoreError> {
+        let keys: BTreeSet<&Key> = asked.iter().flat_map(|one| &one.keys).collect();
+        let rows = keys.iter().map(|(kind, hmac)| vals![kind.as_str(), hmac.to_vec()]).collect();
+        let head = "SELECT i.kind, i.value_hmac, coalesce(b.merged_into, a.merged_into, a.id) AS \
+                    contact_id FROM identity i \
+                    JOIN contact a ON a.tenant_id = i.tenant_id AND a.id = i.contact_id \
+                    LEFT JOIN contact b ON b.tenant_id = i.tenant_id AND b.id = a.merged_into \
+                    WHERE i.tenant_id = ";
+        let found = self.listed(on, (head, " AND (i.kind, i.value_hmac) IN (VALUES "), rows).await?;
+        let mut known = Known::default();
+        let mut contacts = BTreeSet::new();
+        for row in found {
+            let kind = row.word("kind", Kind::parse)?;
+            let contact: ContactId = row.id("contact_id")?;
+            known.contacts.insert((kind, row.bytes("value_hmac")?), contact);
+            contacts.insert(contact);
+        }
+        // Who is anonymous matters only when an item names a person in several ways.
+        if asked.iter().any(|one| one.keys.len() > 1) {
+            let rows = contacts.iter().map(|contact| vals![contact.0]).collect();
+            let head = "SELECT contact_id, kind FROM identity WHERE kind <> 'anonymous_id' \
+                        AND tenant_id = ";
+            for row in self.listed(on, (head, " AND contact_id IN (VALUES "), rows).await? {
+                let kind = row.word("kind", Kind::parse)?;
+                known.strong.entry(row.id("contact_id")?).or_default().push(kind);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Runs `head tenant middle rows )` over a list of any length.
+    async fn listed(
+        &self,
+        on: &impl ConnectionTrait,
+        (head, middle): (&str, &str),
+        rows: Vec<Vec<Value>>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut found = Vec::new();
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let take = chunk_len(rows.len(), 2);
+            let sql = Sql::default().text(head).arg(self.tenant.0).text(middle);
+            found.extend(sql.rows(rows.by_ref().take(take)).text(")").all(on).await?);
+        }
+        Ok(found)
+    }
+
+    /// Makes the plan under locks and writes it; nothing when a race was lost.
+    pub(super) async fn write(
+        &self,
+        asked: &[Asked],
+        chance: &(dyn Fn(&str, &str) -> (ContactId, Handle) + Sync),
+        now: Timestamp,
+    ) -> Result<Option<Vec<Resolved>>, StoreError> {
+        let tx = self.store.db().begin().await?;
+        let mut known = self.known(&tx, asked).await?;
+        if tx.is_postgres() && !known.contacts.is_empty() {
+            self.lock_contacts(&tx, &known).await?;
+            known = self.known(&tx, asked).await?;
+        }
+        let plan = plan::make(asked, known, chance);
+        if !self.attach(&tx, &plan, now).await? {
+            tx.rollback().await;
+            return Ok(None);
+        }
+        self.make_contacts(&tx, &plan, now).await?;
+        self.absorb(&tx, &plan, now).await?;
+        self.record_differences(&tx, &plan, now).await?;
+        self.store.inner.faults.commit(tx).await?;
+        Ok(Some(plan.resolved))
+    }
+
+    async fn lock_contacts(&self, tx: &Tx, known: &Known) -> Result<(), StoreError> {
+        let contacts: BTreeSet<ContactId> = known.contacts.values().copied().collect();
+        let contacts: Vec<_> = contacts.into_iter().collect();
+        for chunk in contacts.chunks(512) {
+            Sql::default()
+                .text("SELECT id FROM contact WHERE tenant_id = ")
+                .arg(self.tenant.0)
+                .text(" AND id IN ")
+                .list(chunk.iter().map(|contact| contact.0.into()))
+                .text(" ORDER BY id")
+                .lock(tx, "FOR NO KEY UPDATE")
+                .all(tx)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Whether every identity was free.
+    async fn attach(&self, tx: &Tx, plan: &Plan, now: Timestamp) -> Result<bool, StoreError> {
+        // Sorted, so that two transactions never wait for each other.
+        let attach: BTreeMap<Key, ContactId> = plan.attach.iter().copied().collect();
+        let wanted = attach.len();
+        let rows = attach.into_iter().map(|((kind, hmac), contact)| {
+            let version = TenantKeys::VERSION;
+            vals![self.tenant.0, kind.as_str(), hmac.to_vec(), version, contact.0, ms(now)]
+        });
+        let columns =
+            ["tenant_id", "kind", "value_hmac", "key_version", "contact_id", "created_at"];
+        let made = Insert::new("identity", &columns)
+            .suffix("ON CONFLICT DO NOTHING")
+            .run(tx, rows.collect())
+            .await?;
+        Ok(usize::try_from(made) == Ok(wanted))
+    }
+
+    async fn make_contacts(&self, tx: &Tx, plan: &Plan, now: Timestamp) -> Result<(), StoreError> {
+        let shards = self.store.shards();
+        let rows = plan.contacts.iter().map(|(contact, handle)| {
+            let shard = i64::from(shard_of(*contact, shards));
+            vals![self.tenant.0, contact.0, shard, handle.0.to_vec(), ms(now)]
+        });
+        Insert::new("contact", &["tenant_id", "id", "shard", "handle", "created_at"])
+            .suffix("ON CONFLICT DO NOTHING")
+            .run(tx, rows.collect())
+            .await
+            .map(|_| ())
+    }
+
+    /// Tells each absorbed contact, by a row in its inbox, what it becomes.
+    async fn absorb(&self, tx: &Tx, plan: &Plan, now: Timestamp) -> Result<(), StoreError> {
+        let pairs: BTreeSet<_> = plan.absorb.iter().copied().collect();
+        let rows = pairs.into_iter().map(|(from, into)| InboxWrite {
+            tenant: self.tenant,
+            contact: from,
+            source: sha256_head(&[b"absorb", &from.bytes(), &into.bytes()]),
+            kind: "absorb",
+            reference: serde_json::json!({ "into": into }).to_string(),
+            body: None,
+        });
+        inbox::write(tx, self.store.shards(), rows.collect(), now).await
+    }
+
+    /// Records, once for each pair, that two known contacts were named together.
+    async fn record_differences(
+        &self,
+        tx: &Tx,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let pairs: BTreeSet<_> = plan.differ.iter().copied().collect();
+        let mut rows = Vec::new();
+        for (taken, other) in pairs {
+            let id = sha256_head::<16>(&[b"differ", &taken.bytes(), &other.bytes()]);
+            let id = uuid::Builder::from_custom_bytes(id).into_uuid();
+            let payload = serde_json::to_vec(&serde_json::json!({ "contact": taken, "other": other }));
+            rows.push(vals![
+                self.tenant.0,
+                id,
+                taken.0,
+                "ingest",
+                "known_contacts_differ",
+                "identities of two known contacts came in one item; they were not merged",
+                payload.map_err(|_| damaged("quarantine.payload"))?,
+                ms(now)
+            ]);
+        }
+        let columns = [
+            "tenant_id", "id", "contact_id", "origin", "code", "detail", "payload", "created_at",
+        ];
+        let insert = Insert::new("quarantine", &columns).suffix("ON CONFLICT DO NOTHING");
+        insert.run(tx, rows).await.map(|_| ())
+    }
+}

@@ -1,0 +1,92 @@
+//! Migrations, written once and translated: expand first, contract later.
+//!
+//! `v1.sql` is written in PostgreSQL's types. For SQLite types are renamed and tables made STRICT;
+//! on PostgreSQL the marked tables are partitioned (see [`partition`]).
+//!
+//! What always holds: all pending migrations are applied in one transaction or not at all; on
+//! PostgreSQL an advisory lock lets one process migrate at a time; a store that a newer version
+//! migrated is refused.
+
+pub(crate) mod partition;
+mod translate;
+
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
+use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
+
+use crate::{
+    db::Db,
+    error::{Cause, StoreError},
+    side::sql::Sql,
+};
+
+/// Key of the advisory lock under which migrations run.
+const MIGRATION_LOCK: i64 = 0x7061_7263_6d69_6772;
+
+/// Queue tables: small, and every row is deleted soon. PostgreSQL must vacuum them early.
+const QUEUES: [&str; 4] = ["timer", "inbox", "send_queue", "leaf_pending"];
+
+struct V1;
+
+impl MigrationName for V1 {
+    fn name(&self) -> &str {
+        "v1"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for V1 {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let on = manager.get_connection();
+        let text = include_str!("v1.sql");
+        let statements = match on.get_database_backend() {
+            DbBackend::Postgres => translate::for_postgres(text),
+            DbBackend::Sqlite => translate::for_sqlite(text),
+            other => {
+                return Err(DbErr::BackendNotSupported { db: other.as_str(), ctx: "migrations" });
+            }
+        };
+        for statement in statements {
+            on.execute_unprepared(&statement).await?;
+        }
+        if on.get_database_backend() == DbBackend::Postgres {
+            for queue in QUEUES {
+                on.execute_unprepared(&format!(
+                    "ALTER TABLE {queue} SET (autovacuum_vacuum_scale_factor = 0.01, \
+                     autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)"
+                ))
+                .await?;
+            }
+            on.execute_unprepared("ALTER TABLE contact_state SET (fillfactor = 80)").await?;
+        }
+        Ok(())
+    }
+}
+
+struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(V1)]
+    }
+}
+
+/// Brings the schema up to date.
+pub(crate) async fn run(db: &Db) -> Result<(), StoreError> {
+    let tx = db.begin().await?;
+    if tx.is_postgres() {
+        Sql::default()
+            .text("SELECT pg_advisory_xact_lock(")
+            .arg(MIGRATION_LOCK)
+            .text(")")
+            .all(&tx)
+            .await?;
+    }
+    match Migrator::up(tx.inner(), None).await {
+        Ok(()) => tx.commit().await,
+        Err(DbErr::Custom(_)) => {
+            Err(StoreError::Damaged("it was migrated by a newer version of this product"))
+        }
+        Err(error) => Err(StoreError::Unavailable(Cause::Database(error.into()))),
+    }
+}

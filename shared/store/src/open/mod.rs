@@ -1,0 +1,221 @@
+//! Opening: lock, connect, check durability, migrate, find the keys, take the shards.
+//!
+//! What always holds: nothing is written before the settings that make commits durable were read
+//! back; a second process is refused by name of the first; a new root key is on disk before the
+//! install that depends on it.
+
+mod host;
+mod postgres;
+mod root_key;
+mod sqlite;
+
+use std::sync::Arc;
+
+use sea_orm::ConnectionTrait as _;
+use subtle::ConstantTimeEq as _;
+use tokio::{sync::Mutex, task::JoinHandle};
+use uuid::Uuid;
+
+use crate::{
+    committer::{Committer, CommitterParts},
+    db::{Backend, Db, Insert},
+    error::{KeyFault, StoreError},
+    fault::FaultHook,
+    keys::{KeyCache, RootKey},
+    loader::Loader,
+    migration,
+    shard::{self, Ownership},
+    side::sql::{Sql, random, vals},
+    store::{Inner, Install, Store, StoreConfig, machine_now},
+};
+
+/// How often partitions are made ahead of time.
+const PARTITION_PERIOD: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
+
+/// What keeps other processes out, and the background work of an open store.
+pub(crate) struct Hold {
+    db: Db,
+    worker: Option<Uuid>,
+    tasks: Vec<JoinHandle<()>>,
+    lock: Mutex<Option<Lock>>,
+}
+
+enum Lock {
+    /// The locked file; closing it unlocks.
+    File(#[expect(dead_code, reason = "held for its lock")] std::fs::File),
+    /// The session that holds the worker lock.
+    Session(postgres::WorkerLock),
+    /// A process without the worker role on PostgreSQL shares the store with others.
+    Shared,
+}
+
+impl Hold {
+    /// Ends the background work and marks the incarnation as ended.
+    pub(crate) async fn release(&self) {
+        self.abort();
+        if let Some(incarnation) = self.worker
+            && let Err(error) = shard::retire(&self.db, incarnation, machine_now()).await
+        {
+            tracing::warn!(%error, "the worker row was not marked as ended");
+        }
+    }
+
+    /// Gives the lock back.
+    pub(crate) async fn unlock(&self) {
+        if let Some(Lock::Session(session)) = self.lock.lock().await.take() {
+            session.release().await;
+        }
+    }
+
+    fn abort(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+pub(crate) async fn open(config: StoreConfig) -> Result<Store, StoreError> {
+    let (db, mut lock, checkpoints) = match sqlite::path_of(&config.url) {
+        Some(path) => {
+            let file = sqlite::lock(&path)?;
+            let (db, checkpoints) = sqlite::connect(&path).await?;
+            (db, Lock::File(file), Some(checkpoints))
+        }
+        None => (postgres::connect(&config.url).await?, Lock::Shared, None),
+    };
+    migration::run(&db).await?;
+    migration::partition::ensure(&db, machine_now()).await?;
+    let (install, root) = install(&db, &config).await?;
+    let incarnation = Uuid::from_bytes(random()?);
+    let mut ownership = Ownership::none(incarnation);
+    if config.worker_role {
+        if db.backend() == Backend::Postgres {
+            lock = Lock::Session(postgres::worker_lock(&config.url, &db).await?);
+        }
+        ownership = shard::take_all(&db, incarnation, install.shards, &host::name()).await?;
+    }
+    let mut tasks = vec![tokio::spawn(partitions(db.clone()))];
+    tasks.extend(checkpoints.map(|connection| tokio::spawn(sqlite::checkpoints(connection))));
+    let worker = config.worker_role.then_some(incarnation);
+    let hold = Hold { db: db.clone(), worker, tasks, lock: Mutex::new(Some(lock)) };
+    Ok(assemble(&config, Parts { db, install, root, ownership, hold }))
+}
+
+struct Parts {
+    db: Db,
+    install: Install,
+    root: RootKey,
+    ownership: Ownership,
+    hold: Hold,
+}
+
+fn assemble(config: &StoreConfig, parts: Parts) -> Store {
+    let Parts { db, install, root, ownership, hold } = parts;
+    let ownership = Arc::new(ownership);
+    let faults = FaultHook(config.faults.clone());
+    let lanes = match db.backend() {
+        Backend::Sqlite => 1,
+        Backend::Postgres => config.lanes.max(1),
+    };
+    let committer = Committer::start(
+        CommitterParts {
+            db: db.clone(),
+            ownership: Arc::clone(&ownership),
+            faults: faults.clone(),
+            shards: install.shards,
+        },
+        lanes,
+    );
+    let loader = Loader::start(db.clone());
+    let keys = KeyCache::default();
+    let inner = Inner { db, install, root, keys, ownership, faults, committer, loader, hold };
+    Store { inner: Arc::new(inner) }
+}
+
+async fn partitions(db: Db) {
+    loop {
+        tokio::time::sleep(PARTITION_PERIOD).await;
+        if let Err(error) = migration::partition::ensure(&db, machine_now()).await {
+            tracing::error!(%error, "partitions were not made ahead");
+        }
+    }
+}
+
+/// The install's row, made at first start; checks that the root key is the one it was made with.
+async fn install(db: &Db, config: &StoreConfig) -> Result<(Install, RootKey), StoreError> {
+    if let Some((install, check)) = read_install(db.read()).await? {
+        let root = root_key::find(&config.root_key, false)?;
+        if !bool::from(root.check(install.id).ct_eq(check.as_slice())) {
+            return Err(KeyFault::WrongRoot.into());
+        }
+        return Ok((install, root));
+    }
+    let root = root_key::find(&config.root_key, true)?;
+    create_install(db, config, &root).await?;
+    match read_install(db.read()).await? {
+        // Another process may have made it meanwhile, with its own key.
+        Some((install, check)) if bool::from(root.check(install.id).ct_eq(check.as_slice())) => {
+            Ok((install, root))
+        }
+        Some(_) => Err(KeyFault::WrongRoot.into()),
+        None => Err(StoreError::Damaged("install")),
+    }
+}
+
+async fn read_install(
+    on: &impl sea_orm::ConnectionTrait,
+) -> Result<Option<(Install, Vec<u8>)>, StoreError> {
+    let text = "SELECT install_id, shards, root_key_check FROM install WHERE id = 1";
+    let Some(row) = Sql::new(text, Vec::new()).one(on).await? else { return Ok(None) };
+    let shards: i64 = row.get("shards")?;
+    let shards = u16::try_from(shards).map_err(|_| StoreError::Damaged("install.shards"))?;
+    let install = Install { id: row.get("install_id")?, shards };
+    Ok(Some((install, row.get("root_key_check")?)))
+}
+
+async fn create_install(db: &Db, config: &StoreConfig, root: &RootKey) -> Result<(), StoreError> {
+    let id = Uuid::from_bytes(random()?);
+    let now = machine_now().as_millis();
+    let shards = config.shards.max(1);
+    let start = config.product_clock_start.map(|at| at.as_millis());
+    let columns = [
+        "id", "install_id", "shards", "created_at", "product_now", "product_speed", "clock_set_at",
+        "root_key_check",
+    ];
+    let row = vals![
+        1_i64,
+        id,
+        i64::from(shards),
+        now,
+        start,
+        i64::from(start.is_none()),
+        start.map(|_| now),
+        root.check(id).to_vec()
+    ];
+    let tx = db.begin().await?;
+    let made = Insert::new("install", &columns)
+        .suffix("ON CONFLICT DO NOTHING")
+        .run(&tx, vec![row])
+        .await?;
+    if made == 1 {
+        let rows = (0..shards).map(|shard| vals![i64::from(shard), 0_i64, 0_i64]).collect();
+        Insert::new("shard", &["id", "epoch", "high_water"]).run(&tx, rows).await?;
+    }
+    tx.commit().await
+}
+
+/// Reads one setting as text.
+async fn setting(on: &sea_orm::DatabaseConnection, sql: &str) -> Result<String, StoreError> {
+    let statement = sea_orm::Statement::from_string(on.get_database_backend(), sql);
+    let row = on.query_one_raw(statement).await?.ok_or(StoreError::Damaged("a setting"))?;
+    match row.try_get_by_index::<String>(0) {
+        Ok(text) => Ok(text),
+        Err(_) => Ok(row.try_get_by_index::<i64>(0).map(|number| number.to_string())?),
+    }
+}

@@ -1,0 +1,357 @@
+//! Claiming: rows of one lane go to phase 1 under a lease and come back with everything that the
+//! verdict and the template need.
+//!
+//! What always holds: versions are read before the facts they stand for, so a fact that slips in
+//! between makes the final commit judge again, never pass; what is missing permits nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parcours_domain::{
+    AddressHash, Channel, ContactId, EmailAddress, Handle, MessageClass, MessageId, Name, TenantId,
+    Timestamp,
+    consent::{AddressStanding, Standing},
+    value::Properties,
+};
+use parcours_journey::ContactState;
+use sea_orm::ConnectionTrait;
+use uuid::Uuid;
+
+use super::{ClaimOrder, Claimed, DeliveryDoor, TopicNow, heads};
+use crate::{
+    error::StoreError,
+    keys::TenantKeys,
+    side::{
+        MessageRow, facts, inbox, messages,
+        sql::{ROWS_MAX, Row, Sql, damaged, ms, vals},
+    },
+};
+
+/// A claimed queue row.
+struct Taken {
+    message: MessageId,
+    lane: i64,
+    class: MessageClass,
+    attempt: u32,
+    expires_at: Timestamp,
+}
+
+/// The brand as the verdict sees it.
+struct BrandNow {
+    version: i64,
+    halted: bool,
+}
+
+/// A contact as the verdict and the template see it.
+struct ContactNow {
+    handle: Handle,
+    attributes: Properties,
+    head_version: Option<i64>,
+    address: Option<AddressNow>,
+    standing: Standing,
+}
+
+/// Hash, text, standing, version.
+type AddressNow = (AddressHash, EmailAddress, AddressStanding, i64);
+
+impl DeliveryDoor {
+    /// Claims at most `count` messages of one lane that may leave now. Empty for a halted brand.
+    ///
+    /// # Errors
+    /// What the database says; nothing is claimed then, or the lease runs out.
+    pub async fn claim(&self, order: &ClaimOrder) -> Result<Vec<Claimed>, StoreError> {
+        let keys = self.store.keys(order.tenant).await?;
+        let claim_id = Uuid::new_v4();
+        let tx = self.db().begin().await?;
+        let Some(brand) = brand_now(&tx, order.tenant).await? else { return Ok(Vec::new()) };
+        if brand.halted {
+            return Ok(Vec::new());
+        }
+        let count = i64::from(order.count.clamp(1, 1_000));
+        let taken = take(&tx, order, claim_id, (self.store.incarnation(), count)).await?;
+        if i64::try_from(taken.len()).unwrap_or(i64::MAX) < count {
+            heads::exhaust(&tx, order.tenant, order.lane, order.now.product).await?;
+        }
+        let claimed = read(&tx, &keys, order.tenant, (claim_id, taken), &brand).await?;
+        tx.commit().await?;
+        Ok(claimed)
+    }
+
+    /// Reads claimed messages again for a new verdict, under the same claim. Messages that the
+    /// claim does not hold in phase 1 any more are left out.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn reread(
+        &self,
+        tenant: TenantId,
+        claim_id: Uuid,
+        ids: &[MessageId],
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let keys = self.store.keys(tenant).await?;
+        let on = self.db().read();
+        let Some(brand) = brand_now(on, tenant).await? else { return Ok(Vec::new()) };
+        let mut taken = Vec::new();
+        for chunk in ids.chunks(ROWS_MAX) {
+            let rows = Sql::default()
+                .text(
+                    "SELECT message_id, lane, class, attempts, expires_at, not_before \
+                     FROM send_queue WHERE phase = 1 AND tenant_id = ",
+                )
+                .arg(tenant.0)
+                .text(" AND claim_id = ")
+                .arg(claim_id)
+                .text(" AND message_id IN ")
+                .list(chunk.iter().map(|id| id.0.into()))
+                .all(on)
+                .await?;
+            taken.extend(taken_from(&rows)?);
+        }
+        read(on, &keys, tenant, (claim_id, taken), &brand).await
+    }
+}
+
+async fn brand_now(
+    on: &impl ConnectionTrait,
+    tenant: TenantId,
+) -> Result<Option<BrandNow>, StoreError> {
+    let row = Sql::new(
+        "SELECT b.consent_version, b.halted_at AS brand_halt, i.halted_at AS install_halt \
+         FROM brand b CROSS JOIN install i WHERE b.tenant_id = $1",
+        vals![tenant.0],
+    )
+    .one(on)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let halted = row.time_opt("brand_halt")?.is_some() || row.time_opt("install_halt")?.is_some();
+    Ok(Some(BrandNow { version: row.get("consent_version")?, halted }))
+}
+
+async fn take(
+    tx: &impl ConnectionTrait,
+    order: &ClaimOrder,
+    claim_id: Uuid,
+    (owner, count): (Uuid, i64),
+) -> Result<Vec<Taken>, StoreError> {
+    let now = order.now;
+    let rows = Sql::new(
+        "WITH c AS MATERIALIZED (SELECT message_id AS c_message FROM send_queue \
+         WHERE tenant_id = $1 AND lane = $2 AND phase = 0 AND not_before <= $3 AND expires_at > $3 \
+         ORDER BY not_before, message_id LIMIT $4",
+        vals![order.tenant.0, order.lane, ms(now.product), count],
+    )
+    .lock(tx, "FOR UPDATE SKIP LOCKED")
+    .text(") UPDATE send_queue SET phase = 1, attempts = attempts + 1, claim_id = ")
+    .arg(claim_id)
+    .text(", claim_owner = ")
+    .arg(owner)
+    .text(", lease_until = ")
+    .arg(now.machine.as_millis().saturating_add(order.lease_ms))
+    .text(
+        " WHERE tenant_id = $1 AND phase = 0 AND message_id IN (SELECT c_message FROM c) \
+         RETURNING message_id, lane, class, attempts, expires_at, not_before",
+    )
+    .all(tx)
+    .await?;
+    taken_from(&rows)
+}
+
+/// In the order in which they became ready.
+fn taken_from(rows: &[Row]) -> Result<Vec<Taken>, StoreError> {
+    let mut taken = rows
+        .iter()
+        .map(|row| {
+            let one = Taken {
+                message: row.id("message_id")?,
+                lane: row.get("lane")?,
+                class: row.word("class", MessageClass::parse)?,
+                attempt: row.small("attempts")?,
+                expires_at: row.time("expires_at")?,
+            };
+            Ok((row.time("not_before")?, one))
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    taken.sort_by_key(|(ready, one)| (*ready, one.message));
+    Ok(taken.into_iter().map(|(_, one)| one).collect())
+}
+
+async fn read(
+    on: &impl ConnectionTrait,
+    keys: &TenantKeys,
+    tenant: TenantId,
+    (claim_id, taken): (Uuid, Vec<Taken>),
+    brand: &BrandNow,
+) -> Result<Vec<Claimed>, StoreError> {
+    let ids: Vec<MessageId> = taken.iter().map(|one| one.message).collect();
+    let mut rows = messages::by_ids(on, tenant, &ids).await?;
+    let asked = rows.values().map(|row| (tenant, row.contact)).collect();
+    let live = inbox::live_contacts(on, &asked).await?;
+    let now_of = |row: &MessageRow| {
+        (live.get(&(tenant, row.contact)).copied().unwrap_or(row.contact), row.channel)
+    };
+    let wanted: BTreeSet<(ContactId, Channel)> = rows.values().map(now_of).collect();
+    let contacts = contacts_now(on, keys, tenant, &wanted).await?;
+    let topics = topics_now(on, tenant, rows.values().map(|row| &row.topic).collect()).await?;
+    let mut claimed = Vec::with_capacity(taken.len());
+    for one in taken {
+        let Some(row) = rows.remove(&one.message) else { continue };
+        let (contact, channel) = now_of(&row);
+        let Some(now) = contacts.get(&(contact, channel)) else { continue };
+        claimed.push(Claimed {
+            tenant,
+            message: one.message,
+            contact,
+            lane: one.lane,
+            class: one.class,
+            claim_id,
+            attempt: one.attempt,
+            address: now.address.clone().filter(|_| now.head_version.is_some()),
+            head_version: now.head_version.unwrap_or(-1),
+            tenant_version: brand.version,
+            standing: now.standing.clone(),
+            topic: topics.get(&row.topic).cloned(),
+            handle: now.handle,
+            contact_attributes: now.attributes.clone(),
+            expires_at: one.expires_at,
+            halted: brand.halted,
+            row,
+        });
+    }
+    Ok(claimed)
+}
+
+async fn contacts_now(
+    on: &impl ConnectionTrait,
+    keys: &TenantKeys,
+    tenant: TenantId,
+    wanted: &BTreeSet<(ContactId, Channel)>,
+) -> Result<BTreeMap<(ContactId, Channel), ContactNow>, StoreError> {
+    let mut found = BTreeMap::new();
+    let channels: BTreeSet<Channel> = wanted.iter().map(|(_, channel)| *channel).collect();
+    for channel in channels {
+        let ids: Vec<ContactId> =
+            wanted.iter().filter(|(_, c)| *c == channel).map(|(contact, _)| *contact).collect();
+        for chunk in ids.chunks(ROWS_MAX) {
+            let rows = contact_rows(on, tenant, channel, chunk).await?;
+            // Facts after versions: see the head of this file.
+            let mut standings = facts::standings(on, tenant, chunk, channel).await?;
+            for row in rows {
+                let id: ContactId = row.id("id")?;
+                let standing = standings.remove(&id).unwrap_or_default().0;
+                found.insert((id, channel), contact_from(&row, keys, standing)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn contact_rows(
+    on: &impl ConnectionTrait,
+    tenant: TenantId,
+    channel: Channel,
+    contacts: &[ContactId],
+) -> Result<Vec<Row>, StoreError> {
+    Sql::default()
+        .text(
+            "SELECT c.id, c.handle, s.state, h.version AS head_version, a.hmac, a.ciphertext, \
+             a.version AS address_version, a.suppressed_at, a.objected_at FROM contact c \
+             LEFT JOIN contact_state s ON s.tenant_id = c.tenant_id AND s.contact_id = c.id \
+             LEFT JOIN consent_head h ON h.tenant_id = c.tenant_id AND h.contact_id = c.id \
+             AND h.channel = ",
+        )
+        .arg(channel.as_str())
+        .text(
+            " LEFT JOIN contact_address p ON p.tenant_id = c.tenant_id AND p.contact_id = c.id \
+             AND p.channel = ",
+        )
+        .arg(channel.as_str())
+        .text(
+            " LEFT JOIN address a ON a.tenant_id = p.tenant_id AND a.channel = p.channel \
+             AND a.hmac = p.hmac WHERE c.tenant_id = ",
+        )
+        .arg(tenant.0)
+        .text(" AND c.id IN ")
+        .list(contacts.iter().map(|contact| contact.0.into()))
+        .all(on)
+        .await
+}
+
+/// What cannot be read permits nothing and is said loudly; the others of the claim go on.
+fn contact_from(
+    row: &Row,
+    keys: &TenantKeys,
+    standing: Standing,
+) -> Result<ContactNow, StoreError> {
+    let state = row.get::<Option<Vec<u8>>>("state")?;
+    let state = state.map(|state| ContactState::decode(&state)).transpose();
+    let address = address_from(row, keys);
+    if state.is_err() || address.is_err() {
+        let contact: ContactId = row.id("id")?;
+        tracing::error!(%contact, "state or address cannot be read; the message is refused");
+    }
+    let readable = state.is_ok();
+    Ok(ContactNow {
+        handle: Handle(row.bytes("handle")?),
+        attributes: state.ok().flatten().map_or_else(Properties::new, |state| state.attributes),
+        head_version: row.get("head_version")?,
+        address: address.ok().flatten().filter(|_| readable),
+        standing,
+    })
+}
+
+fn address_from(row: &Row, keys: &TenantKeys) -> Result<Option<AddressNow>, StoreError> {
+    let hash = row.bytes_opt("hmac")?.map(AddressHash);
+    let (Some(hash), Some(sealed)) = (hash, row.get::<Option<Vec<u8>>>("ciphertext")?) else {
+        return Ok(None);
+    };
+    let known = AddressStanding {
+        suppressed_at: row.time_opt("suppressed_at")?,
+        objected_at: row.time_opt("objected_at")?,
+    };
+    Ok(Some((hash, keys.open_address(&hash, &sealed)?, known, row.get("address_version")?)))
+}
+
+/// Topics that are published and not archived.
+async fn topics_now(
+    on: &impl ConnectionTrait,
+    tenant: TenantId,
+    names: BTreeSet<&Name>,
+) -> Result<BTreeMap<Name, TopicNow>, StoreError> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = Sql::default()
+        .text(
+            "SELECT d.name, d.version, d.body FROM document_head h \
+             JOIN document d ON d.tenant_id = h.tenant_id AND d.kind = h.kind \
+             AND d.name = h.name AND d.version = h.version \
+             WHERE h.kind = 'Topic' AND h.status <> 'archived' AND h.tenant_id = ",
+        )
+        .arg(tenant.0)
+        .text(" AND h.name IN ")
+        .list(names.into_iter().map(|name| name.as_str().into()))
+        .all(on)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let name = row.word("name", |text| text.parse::<Name>().ok())?;
+            Ok((name, topic_from(&row.get::<String>("body")?, row.get("version")?)?))
+        })
+        .collect()
+}
+
+fn topic_from(body: &str, version: i64) -> Result<TopicNow, StoreError> {
+    let body: serde_json::Value =
+        serde_json::from_str(body).map_err(|_| damaged("document.body"))?;
+    let text = |field: &str| body.get(field).and_then(|v| v.as_str()).map(str::to_owned);
+    let class = match text("class") {
+        Some(class) => MessageClass::parse(&class).ok_or_else(|| damaged("document.body"))?,
+        None => MessageClass::Marketing,
+    };
+    Ok(TopicNow {
+        title: text("title").unwrap_or_default(),
+        purpose: text("purpose").unwrap_or_default(),
+        class,
+        double_opt_in: body.get("double_opt_in").and_then(|v| v.as_bool()).unwrap_or(false),
+        version,
+    })
+}

@@ -1,0 +1,136 @@
+//! `send_head`: which (brand, lane) may have work, so that nobody scans the queue for it.
+//!
+//! What always holds: whoever puts a row into phase 0 lowers the head in the same transaction;
+//! only a claim that found the lane exhausted raises or removes it, holding the head's lock while
+//! it looks. A head may promise too much, never too little.
+
+use std::collections::BTreeMap;
+
+use parcours_domain::{TenantId, Timestamp};
+use sea_orm::ConnectionTrait;
+
+use super::DeliveryDoor;
+use crate::{
+    error::StoreError,
+    side::sql::{ROWS_MAX, Sql, ms, vals},
+};
+
+/// Heads in one answer.
+const HEADS_MAX: i64 = 10_000;
+
+/// Appended to an insert into `send_head`: the earlier moment stays.
+pub(crate) const LOWER: &str = " ON CONFLICT (tenant_id, lane) DO UPDATE SET ready_at = \
+     CASE WHEN excluded.ready_at < send_head.ready_at THEN excluded.ready_at \
+     ELSE send_head.ready_at END";
+
+impl DeliveryDoor {
+    /// Brands and lanes that may have work now, longest waiting first. None of a halted brand,
+    /// none at all while the install is halted.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn heads(&self, now: Timestamp) -> Result<Vec<(TenantId, i64)>, StoreError> {
+        let rows = Sql::new(
+            "SELECT h.tenant_id, h.lane FROM send_head h \
+             JOIN brand b ON b.tenant_id = h.tenant_id AND b.halted_at IS NULL \
+             JOIN install i ON i.halted_at IS NULL \
+             WHERE h.ready_at <= $1 ORDER BY h.ready_at, h.tenant_id, h.lane LIMIT $2",
+            vals![ms(now), HEADS_MAX],
+        )
+        .all(self.db().read())
+        .await?;
+        rows.iter().map(|row| Ok((row.id("tenant_id")?, row.get("lane")?))).collect()
+    }
+
+    /// When the next head of a brand that is not halted may have work.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn next_ready(&self) -> Result<Option<Timestamp>, StoreError> {
+        let row = Sql::new(
+            "SELECT min(h.ready_at) AS at FROM send_head h \
+             JOIN brand b ON b.tenant_id = h.tenant_id AND b.halted_at IS NULL \
+             JOIN install i ON i.halted_at IS NULL",
+            vec![],
+        )
+        .one(self.db().read())
+        .await?;
+        match row {
+            Some(row) => row.time_opt("at"),
+            None => Ok(None),
+        }
+    }
+
+    /// Repairs heads from the queue: at start, and now and then.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn rebuild_heads(&self) -> Result<(), StoreError> {
+        let tx = self.db().begin().await?;
+        Sql::default()
+            .text(
+                "INSERT INTO send_head (tenant_id, lane, ready_at) \
+                 SELECT tenant_id, lane, min(not_before) FROM send_queue WHERE phase = 0 \
+                 GROUP BY tenant_id, lane ORDER BY tenant_id, lane",
+            )
+            .text(LOWER)
+            .run(&tx)
+            .await?;
+        tx.commit().await
+    }
+}
+
+/// Lowers heads to these moments, in the order of their keys.
+pub(crate) async fn lower(
+    tx: &impl ConnectionTrait,
+    ready: BTreeMap<(TenantId, i64), Timestamp>,
+) -> Result<(), StoreError> {
+    let ready: Vec<_> = ready.into_iter().collect();
+    for chunk in ready.chunks(ROWS_MAX) {
+        Sql::default()
+            .text("INSERT INTO send_head (tenant_id, lane, ready_at) VALUES ")
+            .rows(chunk.iter().map(|((tenant, lane), at)| vals![tenant.0, *lane, ms(*at)]))
+            .text(LOWER)
+            .run(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Notes that a lane has nothing more to claim now: the head moves to its next row, or goes.
+pub(super) async fn exhaust(
+    tx: &impl ConnectionTrait,
+    tenant: TenantId,
+    lane: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let key = vals![tenant.0, lane];
+    // Whoever adds a row to the lane waits here, or has committed and is seen below.
+    let head = Sql::new("SELECT ready_at FROM send_head WHERE tenant_id = $1 AND lane = $2", key);
+    if head.lock(tx, "FOR UPDATE").one(tx).await?.is_none() {
+        return Ok(());
+    }
+    let next = Sql::new(
+        "SELECT min(not_before) AS at FROM send_queue \
+         WHERE tenant_id = $1 AND lane = $2 AND phase = 0 AND expires_at > $3",
+        vals![tenant.0, lane, ms(now)],
+    )
+    .one(tx)
+    .await?;
+    let next = match next {
+        Some(row) => row.time_opt("at")?,
+        None => None,
+    };
+    let sql = match next {
+        Some(at) => Sql::new(
+            "UPDATE send_head SET ready_at = $3 WHERE tenant_id = $1 AND lane = $2",
+            vals![tenant.0, lane, ms(at)],
+        ),
+        None => Sql::new(
+            "DELETE FROM send_head WHERE tenant_id = $1 AND lane = $2",
+            vals![tenant.0, lane],
+        ),
+    };
+    sql.run(tx).await?;
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Everything that is not on an actor's way: brands and keys, documents, secrets, idempotency,
+//! consent, delivery, and what people read.
+//!
+//! Cast: [`AdminDoor`] is above brands; [`crate::TenantStore`] (extended here) is one brand's
+//! door; [`ConsentDoor`] appends facts; [`DeliveryDoor`] lets a message leave.
+//!
+//! What always holds: no row, connection or entity leaves; listings have one order and opaque
+//! cursors; every statement names the brand.
+
+mod addresses;
+mod admin;
+mod api_keys;
+mod api_message;
+mod brands;
+mod clicks;
+mod consent;
+mod contacts;
+mod counters;
+mod delivery;
+mod documents;
+mod facts;
+mod idempotency;
+pub(crate) mod inbox;
+mod mailbox;
+mod messages;
+mod page;
+mod quarantine;
+mod runs;
+mod secrets;
+pub(crate) mod sql;
+mod table;
+mod timeline;
+
+use std::sync::Arc;
+
+use crate::{Store, TenantStore, db::Db, error::StoreError, keys::TenantKeys};
+
+pub use admin::{AdminDoor, InstallStatus};
+pub use api_keys::{ApiKey, KeyKind, NewApiKey, NewKeySecret, Scope as KeyScope};
+pub use api_message::{ApiMessage, Enqueued};
+pub use brands::{BrandRow, OrganisationRow};
+pub use clicks::Clicked;
+pub use consent::{ConsentDoor, NewFact, StandingNow};
+pub use contacts::{ContactAddress, ContactView};
+pub use counters::CounterValue;
+pub use delivery::{
+    ClaimOrder, Claimed, DeliveryDoor, DotAnswer, DotRequest, DotTimes, Finished, MailboxPut,
+    Moments, NewAttempt, Retry, Settled, Suppress, TopicNow, UnknownPolicy,
+};
+pub use documents::{DocumentRow, DocumentStatus, NewDocument, Published};
+pub use idempotency::{Begun, IdempotencyKey};
+pub use inbox::{ClickRef, ConsentRef, OutcomeRef, RequeueRef};
+pub use mailbox::MailboxRow;
+pub use messages::{AttemptRow, LinkRow, MessageFilter, MessageRow, MessageWhy, encode_data};
+pub use page::{Cursor, PAGE_DEFAULT, PAGE_MAX, Page, PageRequest};
+pub use quarantine::{QuarantineEntry, QuarantineRow, Requeued};
+pub use runs::{RunFilter, RunView};
+pub use table::BrandTable;
+pub use timeline::{TimelineEntry, TimelineItem};
+
+impl Store {
+    /// The delivery service's door.
+    #[must_use]
+    pub fn delivery(&self) -> DeliveryDoor {
+        DeliveryDoor { store: self.clone() }
+    }
+
+    /// The consent service's door.
+    #[must_use]
+    pub fn consent(&self) -> ConsentDoor {
+        ConsentDoor { store: self.clone() }
+    }
+
+    /// The door above brands.
+    #[must_use]
+    pub fn admin(&self) -> AdminDoor {
+        AdminDoor { store: self.clone() }
+    }
+}
+
+impl TenantStore {
+    pub(crate) fn db(&self) -> &Db {
+        self.store.db()
+    }
+
+    /// The brand's keys; cached.
+    ///
+    /// # Errors
+    /// `Key` when the brand has none or they do not open.
+    pub async fn keys(&self) -> Result<Arc<TenantKeys>, StoreError> {
+        self.store.keys(self.tenant).await
+    }
+}

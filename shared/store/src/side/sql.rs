@@ -1,0 +1,183 @@
+//! Small pieces for writing each statement once for both databases.
+//!
+//! What always holds: values travel as parameters, never in the text; placeholders are `$N` on
+//! both databases; row locks are written on PostgreSQL only, because SQLite has one writer.
+
+use parcours_domain::Timestamp;
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, TryGetable, Value};
+use uuid::Uuid;
+
+use crate::error::StoreError;
+
+/// Rows in one multi-row statement; far below both databases' bind limits.
+pub(crate) const ROWS_MAX: usize = 1_000;
+
+/// A statement being written: text and parameters grow together.
+#[derive(Default)]
+pub(crate) struct Sql {
+    text: String,
+    values: Vec<Value>,
+}
+
+/// A list of parameters of several types.
+macro_rules! vals {
+    ($($value:expr),* $(,)?) => { vec![$(sea_orm::Value::from($value)),*] };
+}
+pub(crate) use vals;
+
+impl Sql {
+    /// Text whose placeholders are numbered by hand, and their values in that order.
+    pub(crate) fn new(text: &str, values: Vec<Value>) -> Self {
+        Self { text: text.to_owned(), values }
+    }
+
+    /// Appends text.
+    pub(crate) fn text(mut self, text: &str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Appends one placeholder for the value.
+    pub(crate) fn arg(mut self, value: impl Into<Value>) -> Self {
+        self.push(value.into());
+        self
+    }
+
+    /// Appends `($1, $2), ($3, $4)`: one parenthesis a row. `rows` must not be empty.
+    pub(crate) fn rows(mut self, rows: impl IntoIterator<Item = Vec<Value>>) -> Self {
+        for (row_number, row) in rows.into_iter().enumerate() {
+            self.text.push_str(if row_number == 0 { "(" } else { ", (" });
+            for (number, value) in row.into_iter().enumerate() {
+                if number > 0 {
+                    self.text.push_str(", ");
+                }
+                self.push(value);
+            }
+            self.text.push(')');
+        }
+        self
+    }
+
+    /// Appends `($1, $2, $3)`. `items` must not be empty.
+    pub(crate) fn list(self, items: impl IntoIterator<Item = Value>) -> Self {
+        self.rows([items.into_iter().collect::<Vec<_>>()])
+    }
+
+    /// Appends a row lock such as `FOR SHARE` on PostgreSQL, nothing on SQLite.
+    pub(crate) fn lock(self, on: &impl ConnectionTrait, lock: &str) -> Self {
+        match on.get_database_backend() {
+            DbBackend::Postgres => self.text(" ").text(lock),
+            _ => self,
+        }
+    }
+
+    fn push(&mut self, value: Value) {
+        self.values.push(value);
+        self.text.push('$');
+        self.text.push_str(&self.values.len().to_string());
+    }
+
+    fn statement(self, on: &impl ConnectionTrait) -> Statement {
+        Statement::from_sql_and_values(on.get_database_backend(), self.text, self.values)
+    }
+
+    /// Runs it and reads all rows.
+    pub(crate) async fn all(self, on: &impl ConnectionTrait) -> Result<Vec<Row>, StoreError> {
+        let rows = on.query_all_raw(self.statement(on)).await?;
+        Ok(rows.into_iter().map(Row).collect())
+    }
+
+    /// Runs it and reads the first row, if any.
+    pub(crate) async fn one(self, on: &impl ConnectionTrait) -> Result<Option<Row>, StoreError> {
+        Ok(on.query_one_raw(self.statement(on)).await?.map(Row))
+    }
+
+    /// Runs it; how many rows it touched.
+    pub(crate) async fn run(self, on: &impl ConnectionTrait) -> Result<u64, StoreError> {
+        Ok(on.execute_raw(self.statement(on)).await?.rows_affected())
+    }
+}
+
+/// One row of an answer, read by column name.
+pub(crate) struct Row(QueryResult);
+
+impl Row {
+    /// A column of any plain type.
+    pub(crate) fn get<T: TryGetable>(&self, column: &str) -> Result<T, StoreError> {
+        Ok(self.0.try_get("", column)?)
+    }
+    /// An id column.
+    pub(crate) fn id<T: From<Uuid>>(&self, column: &str) -> Result<T, StoreError> {
+        self.get::<Uuid>(column).map(T::from)
+    }
+    /// A nullable id column.
+    pub(crate) fn id_opt<T: From<Uuid>>(&self, column: &str) -> Result<Option<T>, StoreError> {
+        Ok(self.get::<Option<Uuid>>(column)?.map(T::from))
+    }
+    /// A moment.
+    pub(crate) fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
+        self.get::<i64>(column).map(Timestamp::from_millis)
+    }
+    /// A nullable moment.
+    pub(crate) fn time_opt(&self, column: &str) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.get::<Option<i64>>(column)?.map(Timestamp::from_millis))
+    }
+    /// A counter or version that fits 32 bits.
+    pub(crate) fn small(&self, column: &'static str) -> Result<u32, StoreError> {
+        u32::try_from(self.get::<i64>(column)?).map_err(|_| damaged(column))
+    }
+    /// Bytes of a fixed length.
+    pub(crate) fn bytes<const N: usize>(&self, column: &'static str) -> Result<[u8; N], StoreError> {
+        self.get::<Vec<u8>>(column)?.try_into().map_err(|_| damaged(column))
+    }
+    /// Nullable bytes of a fixed length.
+    pub(crate) fn bytes_opt<const N: usize>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<[u8; N]>, StoreError> {
+        match self.get::<Option<Vec<u8>>>(column)? {
+            Some(bytes) => bytes.try_into().map(Some).map_err(|_| damaged(column)),
+            None => Ok(None),
+        }
+    }
+    /// A stored word of a closed set, or a name: whatever `parse` understands.
+    pub(crate) fn word<T>(
+        &self,
+        column: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, StoreError> {
+        parse(&self.get::<String>(column)?).ok_or_else(|| damaged(column))
+    }
+}
+
+/// The stored value in this column cannot have been written by us.
+pub(crate) fn damaged(column: &'static str) -> StoreError {
+    StoreError::Damaged(column)
+}
+
+/// A moment as a parameter.
+pub(crate) fn ms(at: Timestamp) -> Value {
+    Value::from(at.as_millis())
+}
+
+/// A nullable moment as a parameter.
+pub(crate) fn ms_opt(at: Option<Timestamp>) -> Value {
+    Value::from(at.map(Timestamp::as_millis))
+}
+
+/// Bytes as a parameter.
+pub(crate) fn bytes(data: &[u8]) -> Value {
+    Value::from(data.to_vec())
+}
+
+/// Ten random bytes for the tail of a v7 id.
+pub(crate) fn tail() -> Result<[u8; 10], StoreError> {
+    random()
+}
+
+/// `N` bytes from the operating system.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut buffer = [0; N];
+    getrandom::fill(&mut buffer).map_err(|_| StoreError::Damaged("the machine's random source"))?;
+    Ok(buffer)
+}

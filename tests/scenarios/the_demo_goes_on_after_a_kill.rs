@@ -1,0 +1,58 @@
+//! The demo is killed (`kill -9`) in its middle, twice, and started again: it goes on to the same
+//! table, but for the messages that it lists as unknown (at most one for each open connection and
+//! kill) and what follows from them, which is computed here from that list.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{Child, Stdio},
+};
+
+use parcours_tests::parcours;
+use serde_json::Value;
+
+use crate::expected::{Expected, check, purchases, unknown};
+
+/// Connections of the demo's sender.
+const CONNECTIONS: usize = 8;
+
+fn demo(data: &Path) -> Child {
+    parcours(data)
+        .args(["demo", "--no-serve", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
+/// Kills the demo when it says for the `months`th time where it stands.
+fn kill_after(data: &Path, months: usize) {
+    let mut child = demo(data);
+    let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let seen = lines.map_while(Result::ok).filter(|line| line.contains("simulated")).take(months);
+    assert_eq!(seen.count(), months, "the demo says where it stands");
+    child.kill().expect("kill -9");
+    child.wait().expect("it ends");
+}
+
+#[test]
+fn killed_twice_it_ends_with_the_same_table() {
+    let data = tempfile::tempdir().unwrap();
+    kill_after(data.path(), 3);
+    kill_after(data.path(), 2);
+    let mut last = demo(data.path());
+    let (mut said, mut cried) = (String::new(), String::new());
+    let mut stderr = last.stderr.take().expect("piped");
+    let listener = std::thread::spawn(move || {
+        stderr.read_to_string(&mut cried).expect("text");
+        cried
+    });
+    last.stdout.take().expect("piped").read_to_string(&mut said).expect("text");
+    let cried = listener.join().expect("a text");
+    assert!(last.wait().expect("it ends").success(), "{cried}");
+    let table: Value = serde_json::from_str(said.lines().last().expect("a table")).expect("JSON");
+    let unknown = unknown(&table);
+    assert!(unknown.len() <= 2 * CONNECTIONS, "{unknown:?}");
+    let customers = purchases();
+    check(&table, &customers, &Expected::of(&customers, &unknown));
+}
