@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use mail_parser::MessageParser;
-use parcours_tests::Server;
+use parcours_tests::{Server, scaled};
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,8 +15,10 @@ use crate::{
     rows,
 };
 
-/// As many as the promise says.
-const MAILS: usize = 1_000;
+/// As many as the promise says, or ten times as many.
+fn mails_count() -> usize {
+    scaled(1_000, 10_000)
+}
 
 /// The links of one mail, as paths on the server.
 struct Mail {
@@ -38,10 +40,10 @@ fn paths(raw: &[u8]) -> Mail {
     Mail { click: path("/c/"), unsubscribe: path("/u/") }
 }
 
-/// `MAILS` customers with consent, each with a letter in the mailbox.
+/// [`mails_count`] customers with consent, each with a letter in the mailbox.
 fn a_thousand_mails(server: &Server, brand: &api::Brand) -> Vec<Mail> {
     let api = Api::new(server, &brand.admin_key);
-    let ids: Vec<usize> = (0..MAILS).collect();
+    let ids: Vec<usize> = (0..mails_count()).collect();
     for chunk in ids.chunks(100) {
         let identify: Vec<Value> = chunk
             .iter()
@@ -69,13 +71,13 @@ fn a_thousand_mails(server: &Server, brand: &api::Brand) -> Vec<Mail> {
     }
     let letters = api::until("every letter is in the mailbox", || {
         let letters = api.all("/v1/mailbox");
-        (letters.len() == MAILS).then_some(letters)
+        (letters.len() == mails_count()).then_some(letters)
     });
     letters
         .iter()
         .map(|letter| {
             let id = letter["message"].as_str().or(letter["id"].as_str()).expect("an id");
-            let (status, raw) = api.send("GET", &format!("/v1/mailbox/{id}/raw"), None);
+            let (status, raw) = api.send("GET", &format!("/v1/mailbox/{id}"), None);
             assert_eq!(status, 200);
             paths(raw.as_bytes())
         })
@@ -131,6 +133,10 @@ fn a_thousand_mails_scanned_then_unsubscribed() {
     let facts = rows::all(data.path())["consent_fact"].clone();
     let withdrawn = facts.iter().filter(|row| row.contains("kind='withdrawn'")).count();
     assert_eq!(withdrawn, mails.len(), "one fact for each, though each was posted twice");
+    println!(
+        "{} mails: scanned, clicked twice, unsubscribed twice; no other row moved",
+        mails.len()
+    );
 }
 
 #[test]

@@ -23,13 +23,13 @@ fn lands_once(prefix: &str, client: &dyn Fn(&Server, &str) -> Command) {
     }
     let api = Api::new(&server, &brand.admin_key);
     let contact = api.get(&format!("/v1/contacts?user_id={prefix}-user"));
-    let contact = &contact["items"][0];
+    let id = contact["items"][0]["id"].as_str().expect("one contact");
+    let contact = api.get(&format!("/v1/contacts/{id}"));
     assert_eq!(contact["attributes"]["plan"], json!("vip"), "{contact}");
-    let id = contact["id"].as_str().expect("one contact");
     let events: Vec<Value> = api
         .all(&format!("/v1/contacts/{id}/timeline"))
         .into_iter()
-        .filter(|entry| entry["type"] == json!("event"))
+        .filter(|entry| entry["kind"] == json!("event"))
         .collect();
     assert_eq!(events.len(), COUNT + 4, "identify, page, screen, group and the tracks, once each");
     assert_eq!(api.all("/v1/quarantine"), Vec::<Value>::new());
@@ -79,6 +79,6 @@ fn one_faulty_item_among_a_hundred_costs_only_itself() {
     let api = Api::new(&server, &brand.admin_key);
     let id = api.get("/v1/contacts?user_id=u1")["items"][0]["id"].as_str().unwrap().to_owned();
     let timeline = api.all(&format!("/v1/contacts/{id}/timeline"));
-    assert_eq!(timeline.iter().filter(|entry| entry["type"] == json!("event")).count(), 99);
+    assert_eq!(timeline.iter().filter(|entry| entry["kind"] == json!("event")).count(), 99);
     assert_eq!(api.all("/v1/quarantine").len(), 1, "the faulty item, once");
 }

@@ -110,6 +110,12 @@ impl Drop for Server {
     }
 }
 
+/// `short` in `tests/run`, `long` in `tests/long`.
+#[must_use]
+pub fn scaled(short: usize, long: usize) -> usize {
+    if std::env::var_os("PARCOURS_LONG").is_some() { long } else { short }
+}
+
 /// A foreign tool in the scratch folder that `tests/run` fills, such as `py/bin/python`. When it
 /// is not there the caller returns at once: the skip is said aloud and counted by `tests/run`.
 #[must_use]

@@ -15,7 +15,9 @@ pub(crate) fn scope_of(content_type: &str, body: &[u8]) -> UnsubscribeScope {
     let all = match essence.trim().to_ascii_lowercase().as_str() {
         "multipart/form-data" => boundary_of(parameters)
             .is_some_and(|boundary| says_all_in_parts(&String::from_utf8_lossy(body), &boundary)),
-        "application/x-www-form-urlencoded" => body.split(|b| *b == b'&').any(|b| b == b"scope=all"),
+        "application/x-www-form-urlencoded" => {
+            body.split(|b| *b == b'&').any(|b| b == b"scope=all")
+        }
         _ => false,
     };
     if all { UnsubscribeScope::AllMarketing } else { UnsubscribeScope::Topic }
@@ -55,7 +57,9 @@ mod tests {
         let form = "application/x-www-form-urlencoded";
         let parts = "multipart/form-data; boundary=\"x1\"";
         let part = |name: &str, value: &str| {
-            format!("--x1\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n--x1--\r\n")
+            format!(
+                "--x1\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n--x1--\r\n"
+            )
         };
         assert!(says_all(form, "scope=all"));
         assert!(says_all("Application/X-WWW-Form-Urlencoded; charset=utf-8", "a=b&scope=all"));

@@ -75,9 +75,7 @@ fn words(locale: &str) -> &'static Words {
 }
 
 fn fill(words: &str, about: &Unsubscribed) -> String {
-    words
-        .replace("{topic}", &escape(&about.topic_title))
-        .replace("{brand}", &escape(&about.brand))
+    words.replace("{topic}", &escape(&about.topic_title)).replace("{brand}", &escape(&about.brand))
 }
 
 /// The page on GET: asks, and changes nothing.
@@ -108,10 +106,7 @@ pub(crate) fn done(about: &Unsubscribed, all: bool) -> String {
 
 /// The page when nothing could be recorded.
 pub(crate) fn unavailable() -> String {
-    let body = format!(
-        "<h1>{}</h1><p lang=\"fr\">{}</p>",
-        ENGLISH.unavailable, FRENCH.unavailable
-    );
+    let body = format!("<h1>{}</h1><p lang=\"fr\">{}</p>", ENGLISH.unavailable, FRENCH.unavailable);
     frame("en", ENGLISH.title, &body)
 }
 

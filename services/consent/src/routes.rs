@@ -76,9 +76,7 @@ async fn click(
     };
     match *request.method() {
         Method::GET | Method::HEAD => match HeaderValue::from_bytes(found.url.as_bytes()) {
-            Ok(url) => {
-                safe(HttpResponse::Found()).insert_header((header::LOCATION, url)).finish()
-            }
+            Ok(url) => safe(HttpResponse::Found()).insert_header((header::LOCATION, url)).finish(),
             Err(_) => failed(&ConsentError::NotFound),
         },
         ref other => allowed(other, CLICK_METHODS),

@@ -87,7 +87,32 @@ impl ConsentService {
         };
         let FactRequest { kind, scope, channel, source, wording, .. } = fact;
         let (id, nonce) = self.fresh();
-        Ok(NewFact { id, kind, scope, purpose, channel, address, source, wording, nonce, once: false })
+        Ok(NewFact {
+            id,
+            kind,
+            scope,
+            purpose,
+            channel,
+            address,
+            source,
+            wording,
+            nonce,
+            once: false,
+        })
+    }
+
+    /// Counts and says which messages this word came too late for: they had passed their final
+    /// commit. At most one for each open connection.
+    async fn count_leaving(&self, tenant: TenantId, contact: ContactId) {
+        match self.store.consent().leaving(tenant, contact).await {
+            Ok(0) => {}
+            Ok(messages) => {
+                telemetry::metrics().add("parcours_messages_already_leaving_total", messages, &[]);
+                tracing::info!(%tenant, %contact, messages, "already leaving");
+            }
+            // The word itself is recorded; only this figure is not.
+            Err(error) => tracing::warn!(%error, "messages already leaving were not counted"),
+        }
     }
 
     fn fresh(&self) -> (FactId, [u8; 32]) {
@@ -183,8 +208,11 @@ impl ConsentApi for ConsentService {
         }
         let door = self.store.consent();
         let ids = door.record(tenant, contact, new, self.clock.now()).await.map_err(refused)?;
-        for kind in kinds {
-            count(kind);
+        for kind in &kinds {
+            count(*kind);
+        }
+        if kinds.iter().any(|kind| !matches!(kind, FactKind::Given | FactKind::Confirmed)) {
+            self.count_leaving(tenant, contact).await;
         }
         self.wake(tenant, contact);
         Ok(ids)
@@ -227,6 +255,7 @@ impl ConsentApi for ConsentService {
         let recorded = ids.map_err(refused)?;
         if recorded.contains(&id) {
             count(FactKind::Withdrawn);
+            self.count_leaving(message.tenant, message.contact).await;
             self.wake(message.tenant, message.contact);
         }
         Ok(Unsubscribed { withdrawn: true, ..about })

@@ -16,7 +16,7 @@ use parcours_queue::tokens::LimitKey;
 use parcours_store::{ClaimOrder, Claimed, Moments, StoreError};
 
 use crate::{
-    budget::{self, Permit},
+    budget::Permit,
     catalogue::Unready,
     compose,
     core::Core,
@@ -78,7 +78,7 @@ impl Desk {
             unknown: self.policies.of(ticket.class),
         };
         let record = rules.record(ticket, ending, self.core.clock.now());
-        if let Some(Record::Finish(finished)) = &record {
+        if let Some(Record::Finish(finished, _)) = &record {
             let labels = [("outcome", finished.outcome.as_str())];
             telemetry::metrics().add("parcours_messages_ended_total", 1, &labels);
         }
@@ -103,14 +103,22 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     let brand = core.catalogue.brand(tenant).await?;
     let rate = brand.as_ref().and_then(|brand| brand.rate);
     let key = LimitKey { tenant, sender: None };
-    let budget = budget::lease(&*core.tokens, &key, rate, turn.most).await;
+    let mut budget = core.purse.take(&key, rate, turn.most).await;
     let count = u32::try_from(budget.permits.len()).unwrap_or(turn.most);
     if count == 0 {
         return Ok(Report { rest_until: Some(budget.next_at), ..Report::default() });
     }
     let now = Moments { product: core.clock.now(), machine: machine_now() };
     let lease_ms = i64::try_from(core.config.lease.as_millis()).unwrap_or(i64::MAX);
-    let claimed = core.door.claim(&ClaimOrder { tenant, lane, count, lease_ms, now }).await?;
+    let order = ClaimOrder { tenant, lane, count, lease_ms, now };
+    let claimed = match core.door.claim(&order).await {
+        Ok(claimed) => claimed,
+        Err(error) => {
+            core.purse.put_back(&key, budget.permits);
+            return Err(error);
+        }
+    };
+    core.purse.put_back(&key, budget.permits.drain(claimed.len().min(budget.permits.len())..));
     let taken = u32::try_from(claimed.len()).unwrap_or(count);
     let _in_flight = core.board.begin(claimed.len());
     let policies = brand.as_ref().map(|brand| brand.unknown_policy).unwrap_or_default();
@@ -203,7 +211,7 @@ async fn sender_group(
 /// Adds the sender's permits; those without one go back until there may be some.
 async fn permitted(desk: &Desk, house: &House, key: &LimitKey, fit: Vec<Fit>) -> Vec<Fit> {
     let want = u32::try_from(fit.len()).unwrap_or(u32::MAX);
-    let budget = budget::lease(&*desk.core.tokens, key, house.sender.rate, want).await;
+    let budget = desk.core.purse.take(key, house.sender.rate, want).await;
     let now = desk.core.clock.now();
     let wait = budget.next_at.saturating_duration_since(Instant::now());
     let later = now + Millis(i64::try_from(wait.as_millis()).unwrap_or(1_000).max(1));

@@ -1,10 +1,14 @@
 //! Permits to send: a place in time from the brand's rate and one from the sender's.
 //!
-//! A permit is leased before a message is claimed (brand) or made (sender), never borrowed
+//! A permit is taken before a message is claimed (brand) or written (sender), never borrowed
 //! afterwards. It may be used inside its slots only; one that is used too late is forfeited and the
 //! message goes back for another.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use parcours_domain::Rate;
 use parcours_queue::tokens::{LimitKey, TokenLease};
@@ -42,7 +46,7 @@ impl Permit {
     }
 }
 
-/// What a lease gave.
+/// What was taken from the purse.
 #[derive(Clone, Debug)]
 pub(crate) struct Permits {
     /// One for each message that may go, at most as many as were asked for.
@@ -51,27 +55,60 @@ pub(crate) struct Permits {
     pub next_at: Instant,
 }
 
-/// Asks for `want` permits; all of them, when no rate is set. When the leases cannot be reached,
-/// none: a rate that is not known is kept.
-pub(crate) async fn lease(
-    tokens: &dyn TokenLease,
-    key: &LimitKey,
-    rate: Option<Rate>,
-    want: u32,
-) -> Permits {
-    let now = Instant::now();
-    let Some(rate) = rate else {
-        return Permits { permits: vec![Permit::free(now); want as usize], next_at: now };
-    };
-    match tokens.lease(key, rate, want, now).await {
-        Ok(lease) => Permits {
-            permits: lease.slots.iter().map(|slot| Permit::slot(*slot, lease.width)).collect(),
-            next_at: lease.next_at,
-        },
-        Err(error) => {
-            tracing::warn!(%error, tenant = %key.tenant, "no send permits; nothing leaves");
-            Permits { permits: Vec::new(), next_at: now + Duration::from_secs(1) }
+/// Leases permits in blocks and keeps what a turn did not need, for as long as it may be used.
+pub(crate) struct Purse {
+    tokens: Arc<dyn TokenLease>,
+    kept: Mutex<HashMap<LimitKey, VecDeque<Permit>>>,
+}
+
+impl Purse {
+    pub(crate) fn new(tokens: Arc<dyn TokenLease>) -> Self {
+        Self { tokens, kept: Mutex::default() }
+    }
+
+    /// Takes at most `want` permits; all of them, when no rate is set. When the leases cannot be
+    /// reached, only what was kept: a rate that is not known is not exceeded.
+    pub(crate) async fn take(&self, key: &LimitKey, rate: Option<Rate>, want: u32) -> Permits {
+        let now = Instant::now();
+        let Some(rate) = rate else {
+            return Permits { permits: vec![Permit::free(now); want as usize], next_at: now };
+        };
+        let mut permits = self.kept(key, want as usize, now);
+        let more = want.saturating_sub(u32::try_from(permits.len()).unwrap_or(want));
+        if more == 0 {
+            return Permits { permits, next_at: now };
         }
+        match self.tokens.lease(key, rate, more, now).await {
+            Ok(lease) => {
+                permits.extend(lease.slots.iter().map(|slot| Permit::slot(*slot, lease.width)));
+                Permits { permits, next_at: lease.next_at }
+            }
+            Err(error) => {
+                tracing::warn!(%error, tenant = %key.tenant, "no send permits can be leased");
+                Permits { permits, next_at: now + Duration::from_secs(1) }
+            }
+        }
+    }
+
+    /// Puts back what was not needed.
+    pub(crate) fn put_back(&self, key: &LimitKey, permits: impl IntoIterator<Item = Permit>) {
+        let mut limited =
+            permits.into_iter().filter(|permit| permit.closes_at.is_some()).peekable();
+        if limited.peek().is_some() {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.entry(key.clone()).or_default().extend(limited);
+        }
+    }
+
+    fn kept(&self, key: &LimitKey, want: usize, now: Instant) -> Vec<Permit> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(own) = kept.get_mut(key) else { return Vec::new() };
+        own.retain(|permit| !permit.is_late(now));
+        let taken = own.drain(..want.min(own.len())).collect();
+        if own.is_empty() {
+            kept.remove(key);
+        }
+        taken
     }
 }
 
@@ -90,5 +127,19 @@ mod tests {
         assert!(!both.is_late(now + second) && both.is_late(now + 2 * second));
         assert_eq!(one.and(Permit::free(now)), one);
         assert!(!Permit::free(now).is_late(now + Duration::from_secs(9_999)));
+    }
+
+    #[tokio::test]
+    async fn what_a_turn_did_not_need_is_there_for_the_next() {
+        let purse = Purse::new(Arc::new(parcours_queue::MemoryTokens::new()));
+        let tenant = parcours_domain::TenantId::v7(parcours_domain::Timestamp::EPOCH, [1; 10]);
+        let key = LimitKey { tenant, sender: None };
+        let rate = Some("1/day burst 3".parse().unwrap());
+        let mut first = purse.take(&key, rate, 100).await.permits;
+        assert_eq!(first.len(), 3);
+        let unused = first.split_off(1);
+        assert!(purse.take(&key, rate, 100).await.permits.is_empty());
+        purse.put_back(&key, unused);
+        assert_eq!(purse.take(&key, rate, 100).await.permits.len(), 2);
     }
 }

@@ -28,7 +28,8 @@ pub(crate) async fn letters(
     let (mut orders, mut waiting, mut records) = (Vec::new(), Vec::new(), Vec::new());
     let now = desk.core.clock.now();
     for one in fit {
-        let ticket = Ticket::of(&one.claimed, now);
+        let receipt = Some(one.judged.receipt_json().to_owned());
+        let ticket = Ticket { receipt, ..Ticket::of(&one.claimed, now) };
         match order(desk, &one).await {
             Ok(order) => {
                 orders.push(order);

@@ -52,7 +52,9 @@ pub struct DeliveryConfig {
 
 impl std::fmt::Debug for DeliveryConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeliveryConfig").field("claim_most", &self.claim_most).finish_non_exhaustive()
+        f.debug_struct("DeliveryConfig")
+            .field("claim_most", &self.claim_most)
+            .finish_non_exhaustive()
     }
 }
 

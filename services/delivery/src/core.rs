@@ -1,7 +1,7 @@
 //! What all parts of a running delivery share.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -9,11 +9,12 @@ use parcours_domain::Timestamp;
 use parcours_kit::{Clock, telemetry};
 use parcours_queue::tokens::TokenLease;
 use parcours_store::{DeliveryDoor, Moments, Store, StoreError};
+use parcours_wire::WorkerApi;
 use tokio::sync::Semaphore;
 
 use crate::{
-    board::Board, catalogue::Catalogue, config::DeliveryConfig, gate::Gate, pool::Pools,
-    recorder::Recorder,
+    board::Board, budget::Purse, catalogue::Catalogue, config::DeliveryConfig, gate::Gate,
+    pool::Pools, recorder::Recorder,
 };
 
 /// Shared by the dispatcher and every batch.
@@ -21,13 +22,15 @@ pub(crate) struct Core {
     pub config: DeliveryConfig,
     pub door: DeliveryDoor,
     pub clock: Arc<dyn Clock>,
-    pub tokens: Arc<dyn TokenLease>,
+    pub purse: Purse,
     pub catalogue: Catalogue,
     pub gate: Gate,
     pub recorder: Recorder,
     pub pools: Pools,
     pub board: Board,
     pub renders: Semaphore,
+    /// Whom to tell that a run's message has ended; the inbox sweep finds out by itself.
+    pub worker: Arc<OnceLock<Arc<dyn WorkerApi>>>,
     stopping: AtomicBool,
 }
 
@@ -39,18 +42,20 @@ impl Core {
         tokens: Arc<dyn TokenLease>,
     ) -> Self {
         let door = store.delivery();
+        let worker = Arc::new(OnceLock::new());
         Self {
             gate: Gate::new(door.clone(), Arc::clone(&clock), config.lease, config.group),
-            recorder: Recorder::new(door.clone(), config.group),
+            recorder: Recorder::new(door.clone(), config.group, Arc::clone(&worker)),
             catalogue: Catalogue::new(store.clone()),
             pools: Pools::default(),
             board: Board::new(),
             renders: Semaphore::new(config.renders_most.max(1)),
             stopping: AtomicBool::new(false),
             config,
+            worker,
             door,
             clock,
-            tokens,
+            purse: Purse::new(tokens),
         }
     }
 

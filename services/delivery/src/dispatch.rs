@@ -23,6 +23,8 @@ use crate::{
 
 /// How often claims whose lease is over are settled.
 const SETTLE_EVERY: Duration = Duration::from_secs(5);
+/// How many messages the store expires in one go.
+const EXPIRE_MOST: u64 = 1_000;
 
 struct Loop {
     core: Arc<Core>,
@@ -97,9 +99,13 @@ impl Loop {
         let now = self.core.clock.now();
         if self.claims_settled_at.is_none_or(|at| at.elapsed() >= SETTLE_EVERY) {
             self.core.settle_claims(now, machine_now()).await?;
+            if self.claims_settled_at.is_none() {
+                self.core.door.rebuild_heads().await?;
+            }
+            self.core.pools.prune(self.core.config.idle_connection);
             self.claims_settled_at = Some(Instant::now());
         }
-        self.core.door.expire(now).await?;
+        while self.core.door.expire(now).await? >= EXPIRE_MOST {}
         let moment = Instant::now();
         self.resting.retain(|_, until| *until > moment);
         for head in self.core.door.heads(now).await? {

@@ -5,7 +5,8 @@
 //! read makes an outcome unknown.
 
 use parcours_domain::{
-    AddressHash, Channel, MessageClass, MessageId, Millis, SendOutcome, TenantId, Timestamp,
+    AddressHash, Channel, ContactId, MessageClass, MessageId, Millis, SendOutcome, TenantId,
+    Timestamp,
 };
 use parcours_store::{Claimed, Finished, MailboxPut, NewAttempt, Retry, Suppress};
 use uuid::Uuid;
@@ -31,6 +32,10 @@ pub(crate) struct Ticket {
     pub attempt: u32,
     /// Product time at which it began.
     pub started_at: Timestamp,
+    /// The contact, as it is now.
+    pub contact: ContactId,
+    /// The gate's decision, once there is one.
+    pub receipt: Option<String>,
 }
 
 impl Ticket {
@@ -44,6 +49,8 @@ impl Ticket {
             address: claimed.address.as_ref().map(|(hash, ..)| *hash),
             attempt: claimed.attempt,
             started_at,
+            contact: claimed.contact,
+            receipt: None,
         }
     }
 }
@@ -102,18 +109,7 @@ impl Rules {
     /// The record; none when there is nothing of ours to record.
     pub(crate) fn record(&self, ticket: &Ticket, ending: Ending, now: Timestamp) -> Option<Record> {
         let attempt = |reply: Reply, result: &str| attempt(ticket, reply, result, now);
-        let end = |outcome, reason: Option<String>| Finished {
-            tenant: ticket.tenant,
-            message: ticket.message,
-            claim_id: ticket.claim_id,
-            outcome,
-            reason,
-            receipt_json: None,
-            attempt: None,
-            suppress: None,
-            mailbox: None,
-            now,
-        };
+        let end = |outcome, reason| end(ticket, outcome, reason, now);
         let finished = match ending {
             Ending::Refused(refused) => Finished {
                 receipt_json: Some(refused.receipt.to_json()),
@@ -129,23 +125,10 @@ impl Rules {
                 mailbox: ticket.address.map(|recipient| MailboxPut { recipient, raw }),
                 ..end(SendOutcome::Sent, None)
             },
-            Ending::Sent(reply) => Finished {
-                attempt: Some(attempt(reply, "sent")),
-                ..end(SendOutcome::Sent, None)
-            },
-            Ending::Bounced(reply) => {
-                let reason = reason_of(&reply, "recipient_refused");
-                let suppress = |address| Suppress {
-                    address,
-                    channel: ticket.channel,
-                    reason: reason.clone(),
-                };
-                Finished {
-                    suppress: ticket.address.map(suppress),
-                    attempt: Some(attempt(reply, "bounced")),
-                    ..end(SendOutcome::Bounced, Some(reason))
-                }
+            Ending::Sent(reply) => {
+                Finished { attempt: Some(attempt(reply, "sent")), ..end(SendOutcome::Sent, None) }
             }
+            Ending::Bounced(reply) => bounced(ticket, reply, now),
             Ending::Failed(reply, word) => Finished {
                 attempt: Some(attempt(reply.clone(), "failed")),
                 ..end(SendOutcome::Failed, Some(reason_of(&reply, word)))
@@ -158,14 +141,16 @@ impl Rules {
                 attempt: Some(attempt(reply, "failed")),
                 ..end(SendOutcome::Failed, Some("attempts_used_up".to_owned()))
             },
-            Ending::Unknown(reply) => return Some(self.again(ticket, attempt(reply, "unknown"), now)),
+            Ending::Unknown(reply) => {
+                return Some(self.again(ticket, attempt(reply, "unknown"), now));
+            }
             Ending::Again(reply, word) => {
                 return Some(self.again(ticket, attempt(reply, word), now));
             }
             Ending::Back(not_before) => return Some(back(ticket, not_before)),
             Ending::Lost => return None,
         };
-        Some(Record::Finish(Box::new(finished)))
+        Some(Record::Finish(Box::new(finished), ticket.contact))
     }
 
     fn is_final(&self, ticket: &Ticket) -> bool {
@@ -179,6 +164,31 @@ impl Rules {
             counted: true,
             ..retry(ticket, now + wait)
         }))
+    }
+}
+
+fn end(ticket: &Ticket, outcome: SendOutcome, reason: Option<String>, now: Timestamp) -> Finished {
+    Finished {
+        tenant: ticket.tenant,
+        message: ticket.message,
+        claim_id: ticket.claim_id,
+        outcome,
+        reason,
+        receipt_json: ticket.receipt.clone(),
+        attempt: None,
+        suppress: None,
+        mailbox: None,
+        now,
+    }
+}
+
+fn bounced(ticket: &Ticket, reply: Reply, now: Timestamp) -> Finished {
+    let reason = reason_of(&reply, "recipient_refused");
+    let suppress = |address| Suppress { address, channel: ticket.channel, reason: reason.clone() };
+    Finished {
+        suppress: ticket.address.map(suppress),
+        attempt: Some(attempt(ticket, reply, "bounced", now)),
+        ..end(ticket, SendOutcome::Bounced, Some(reason), now)
     }
 }
 

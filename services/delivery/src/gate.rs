@@ -179,10 +179,10 @@ impl Judged {
         self.request.links = links;
         self
     }
-    /// The attempt as the final commit writes it.
+    /// The decision as it is stored.
     #[must_use]
-    pub const fn attempt(&self) -> &NewAttempt {
-        &self.request.attempt
+    pub fn receipt_json(&self) -> &str {
+        &self.request.receipt_json
     }
 }
 

@@ -6,7 +6,7 @@ use parcours_domain::TenantId;
 use parcours_kit::{Clock, Shutdown, ShutdownTrigger};
 use parcours_queue::tokens::TokenLease;
 use parcours_store::Store;
-use parcours_wire::DeliveryApi;
+use parcours_wire::{DeliveryApi, WorkerApi};
 use tokio::{sync::Mutex, task::JoinHandle};
 
 use crate::{config::DeliveryConfig, core::Core, dispatch};
@@ -55,6 +55,14 @@ impl DeliveryHandle {
     /// Look at the queue now: the clock was moved, or work was committed.
     pub fn poke(&self) {
         self.core.board.hint();
+    }
+
+    /// Whom to tell that a run's message has ended. Set once; without it, the inbox sweep finds
+    /// out.
+    pub fn set_worker(&self, worker: Arc<dyn WorkerApi>) {
+        if self.core.worker.set(worker).is_err() {
+            tracing::debug!("the worker was set before");
+        }
     }
 
     /// Messages that are claimed and not yet recorded.

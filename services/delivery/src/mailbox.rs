@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::{
     batch::{Desk, Ready},
     ending::{Ending, Ticket},
-    gate::{Cleared, Clearance},
+    gate::{Clearance, Cleared},
     letter::Letter,
 };
 

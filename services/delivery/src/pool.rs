@@ -24,7 +24,13 @@ pub(crate) struct Pools(Mutex<HashMap<(TenantId, Name), Arc<Pool>>>);
 
 impl Pools {
     /// The sender's pool; a new one when its server or its password has changed.
-    pub(crate) fn of(&self, tenant: TenantId, sender: &Name, target: &SmtpTarget, places: u32) -> Arc<Pool> {
+    pub(crate) fn of(
+        &self,
+        tenant: TenantId,
+        sender: &Name,
+        target: &SmtpTarget,
+        places: u32,
+    ) -> Arc<Pool> {
         let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (tenant, sender.clone());
         match pools.get(&key) {
@@ -34,6 +40,16 @@ impl Pools {
                 pools.insert(key, Arc::clone(&pool));
                 pool
             }
+        }
+    }
+}
+
+impl Pools {
+    /// Closes connections that nobody has used for so long.
+    pub(crate) fn prune(&self, idle_most: Duration) {
+        let pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for pool in pools.values() {
+            pool.state().idle.retain(|(_, since)| since.elapsed() < idle_most);
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     batch::{Desk, Ready},
     core::Core,
     ending::{Ending, Reply},
-    gate::{Cleared, Clearance},
+    gate::{Clearance, Cleared},
     letter::Letter,
     mail::{
         classify::{Verdict, classify},
@@ -169,9 +169,8 @@ impl Line {
 }
 
 fn reply(stage: &'static str, failure: &SmtpFailure) -> Reply {
-    let enhanced = failure.enhanced.map(|(class, subject, detail)| {
-        format!("{class}.{subject}.{detail}")
-    });
+    let enhanced =
+        failure.enhanced.map(|(class, subject, detail)| format!("{class}.{subject}.{detail}"));
     Reply { stage, code: failure.code, enhanced }
 }
 

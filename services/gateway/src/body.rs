@@ -33,7 +33,8 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
             let limit = request
                 .app_data::<web::Data<Gateway>>()
                 .map_or(1024 * 1024, |gateway| gateway.state.limits.body_bytes_max);
-            json(&request, web::Payload::from_request(&request, &mut { payload }).await, limit).await
+            json(&request, web::Payload::from_request(&request, &mut { payload }).await, limit)
+                .await
         })
     }
 }
@@ -48,7 +49,9 @@ pub async fn json<T: DeserializeOwned>(
     limit: usize,
 ) -> Result<JsonBody<T>, Problem> {
     let media = media_type(request);
-    if media != "application/json" && !(media.starts_with("application/") && media.ends_with("+json")) {
+    if media != "application/json"
+        && !(media.starts_with("application/") && media.ends_with("+json"))
+    {
         return Err(Problem::new(
             415,
             "unsupported_media_type",
@@ -96,14 +99,21 @@ pub fn of_body(error: BodyError) -> Problem {
             413,
             "body_too_large",
             "Body too large",
-            format!("the body may have at most {limit} bytes, as sent and unpacked; send less at once"),
+            format!(
+                "the body may have at most {limit} bytes, as sent and unpacked; send less at once"
+            ),
         ),
         BodyError::BrokenOff => broken_off(),
     }
 }
 
 fn broken_off() -> Problem {
-    Problem::new(400, "body_broken_off", "Body broke off", "the connection ended before the body did")
+    Problem::new(
+        400,
+        "body_broken_off",
+        "Body broke off",
+        "the connection ended before the body did",
+    )
 }
 
 /// Parses a body; unknown members are the business of its type.

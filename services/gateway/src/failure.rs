@@ -50,9 +50,7 @@ pub fn of_store(error: &StoreError) -> Problem {
             )
             .retry_after(5)
         }
-        StoreError::Unavailable(_)
-        | StoreError::Held { .. }
-        | StoreError::Unsafe(_) => {
+        StoreError::Unavailable(_) | StoreError::Held { .. } | StoreError::Unsafe(_) => {
             tracing::warn!(%error, "the store did not answer a request");
             unavailable()
         }

@@ -4,24 +4,27 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use actix_web::{App, HttpServer, dev::ServerHandle};
+use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn};
 use anyhow::{Context as _, bail};
 use parcours_consent::ConsentService;
 use parcours_delivery::{Delivery, DeliveryConfig, DeliveryHandle};
 use parcours_domain::{Millis, Timestamp, hash::MacKey};
 use parcours_gateway::{GatewayState, Limits};
 use parcours_kit::{
-    Chance, Clock, OsChance, ProductClock, Readiness, SeededChance, health::Phase, machine_now,
+    Chance, Clock, OsChance, ProductClock, Readiness, SeededChance, Shutdown, ShutdownTrigger,
+    health::Phase, machine_now,
 };
 use parcours_queue::tokens::MemoryTokens;
 use parcours_store::{Store, StoredClock, SweepCounts};
 use parcours_wire::{DeliveryApi, WorkerApi};
 use parcours_worker::{Worker, WorkerConfig, WorkerHandle};
+use tokio::task::JoinHandle;
 
 use crate::{
     absent::{NoDelivery, NoWorker},
     cli::Role,
     config::NodeConfig,
+    maintenance,
 };
 
 /// How long HTTP requests in progress may take when the process stops.
@@ -44,6 +47,7 @@ pub struct Node {
     worker: Option<WorkerHandle>,
     delivery: Option<DeliveryHandle>,
     readiness: Arc<Readiness>,
+    maintenance: Option<(ShutdownTrigger, JoinHandle<()>)>,
     http: Option<(ServerHandle, SocketAddr)>,
 }
 
@@ -80,6 +84,9 @@ impl Node {
         let consent =
             Arc::new(ConsentService::new(store.clone(), clock.clone(), Arc::clone(&chance)));
         consent.set_worker(Arc::clone(&owners));
+        if let Some(delivery) = &delivery {
+            delivery.set_worker(Arc::clone(&owners));
+        }
         let mut node = Self {
             store,
             clock,
@@ -88,8 +95,14 @@ impl Node {
             worker,
             delivery,
             readiness: Arc::new(Readiness::default()),
+            maintenance: None,
             http: None,
         };
+        if node.worker.is_some() {
+            let (trigger, shutdown) = Shutdown::new();
+            let rounds = maintenance::run(node.store.clone(), node.clock.clone(), shutdown);
+            node.maintenance = Some((trigger, tokio::spawn(rounds)));
+        }
         if config.has(Role::Gateway) || config.has(Role::Consent) {
             node.http = Some(node.serve(config, owners, hints)?);
         }
@@ -120,7 +133,7 @@ impl Node {
             .has(Role::Consent)
             .then(|| parcours_consent::configure(Arc::clone(&self.consent)));
         let server = HttpServer::new(move || {
-            let mut app = App::new();
+            let mut app = App::new().wrap(from_fn(parcours_gateway::observe));
             if let Some(pages) = &pages {
                 app = app.configure(pages);
             }
@@ -205,7 +218,7 @@ impl Node {
 
     /// Stops in order: no new requests, then the actors, then delivery, then the store.
     pub async fn stop(self) {
-        self.readiness.set(Phase::Stopping);
+        self.readiness.set(Phase::Draining);
         if let Some((http, _)) = self.http {
             http.stop(true).await;
         }
@@ -214,6 +227,12 @@ impl Node {
         }
         if let Some(delivery) = self.delivery {
             delivery.stop(DELIVERY_STOP).await;
+        }
+        if let Some((trigger, task)) = self.maintenance {
+            trigger.stop();
+            if let Err(error) = task.await {
+                tracing::error!(%error, "maintenance ended by a panic");
+            }
         }
         drop(self.consent);
         self.store.close().await;

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod demo;
+mod maintenance;
 mod serve;
 
 pub use cli::Cli;
@@ -46,7 +47,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             command::contact_show(node, command).await
         }
         Some(Command::Openapi) => {
-            println!("{}", parcours_gateway::openapi_json());
+            println!("{}", parcours_gateway::openapi::json());
             Ok(())
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use parcours_kit::{machine_now, shutdown};
-use parcours_store::{KeyKind, NewApiKey, KeyScope};
+use parcours_store::{KeyKind, KeyScope, NewApiKey};
 
 use crate::{assemble::Node, cli::NodeArgs, config::NodeConfig};
 
@@ -30,7 +30,7 @@ pub async fn serve(args: &NodeArgs) -> anyhow::Result<()> {
 /// An admin key for the whole install, when there is no key at all yet.
 async fn first_key(node: &Node) -> anyhow::Result<Option<String>> {
     let admin = node.store.admin();
-    if !admin.keys(None).await?.is_empty() {
+    if !admin.api_keys(None, None).await?.is_empty() {
         return Ok(None);
     }
     let new = NewApiKey {

@@ -14,8 +14,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt as _, AsyncContext, Context, Handler, Message,
-    SpawnHandle, WrapFuture as _,
+    Actor, ActorContext, ActorFutureExt as _, AsyncContext, Context, Handler, Message, SpawnHandle,
+    WrapFuture as _,
 };
 
 use crate::{
@@ -100,17 +100,19 @@ impl ContactActor {
 
     /// A cycle is over.
     fn settle(&mut self, end: CycleEnd, bulk_only: bool, ctx: &mut Context<Self>) {
+        let CycleEnd { wakes, gone, more_inbox, held } = end;
         let Some(registry) = self.registry.upgrade() else {
             ctx.stop();
             return;
         };
-        for contact in end.wakes {
+        for contact in wakes {
             registry.wake((self.key.0, contact), false);
         }
-        if end.more_inbox {
+        if more_inbox {
             registry.wake(self.key, bulk_only);
         }
-        if (end.gone || bulk_only) && self.leave(&registry, ctx) {
+        drop(held);
+        if (gone || bulk_only) && self.leave(&registry, ctx) {
             return;
         }
         self.idle = Some(ctx.run_later(self.limits.idle, |actor, ctx| {

@@ -23,6 +23,9 @@ pub(crate) struct Topic {
     pub channel: Channel,
 }
 
+/// A journey and its version.
+pub(crate) type PlanKey = (Name, u32);
+
 /// One brand.
 #[derive(Debug, Default)]
 pub(crate) struct Brand {
@@ -37,14 +40,13 @@ pub(crate) struct Brand {
     heads: Vec<(Arc<Plan>, PlanStatus)>,
     old: Vec<Arc<Plan>>,
     /// Versions that runs are on and that are not stored: asked for once.
-    absent: BTreeSet<(Name, u32)>,
+    absent: BTreeSet<PlanKey>,
 }
 
 impl Brand {
     /// From what is published.
     pub(crate) fn new(published: &Published) -> Self {
-        let mut brand =
-            Self { zone: "UTC".to_owned(), mark: published.mark, ..Self::default() };
+        let mut brand = Self { zone: "UTC".to_owned(), mark: published.mark, ..Self::default() };
         for head in &published.heads {
             brand.take(head);
         }
@@ -90,7 +92,7 @@ impl Brand {
     }
 
     /// The same brand with older plan versions beside the heads; `None` was not stored.
-    pub(crate) fn with_plans(&self, found: Vec<((Name, u32), Option<Vec<u8>>)>) -> Self {
+    pub(crate) fn with_plans(&self, found: Vec<(PlanKey, Option<Vec<u8>>)>) -> Self {
         let mut old = self.old.clone();
         let mut absent = self.absent.clone();
         for (key, bytes) in found {
@@ -116,7 +118,7 @@ impl Brand {
     }
 
     /// Which of these versions are worth asking the store for.
-    pub(crate) fn wanted(&self, needs: Vec<(Name, u32)>) -> Vec<(Name, u32)> {
+    pub(crate) fn wanted(&self, needs: Vec<PlanKey>) -> Vec<PlanKey> {
         needs.into_iter().filter(|need| !self.absent.contains(need)).collect()
     }
 

@@ -37,6 +37,7 @@ pub(crate) struct TooLarge {
 pub(crate) struct Publication {
     pub timers: Vec<TimerChange>,
     pub lanes: Vec<i64>,
+    pub messages: usize,
     pub wakes: Vec<ContactId>,
     pub absorbed: bool,
 }
@@ -49,6 +50,7 @@ impl Publication {
         Self {
             timers: commit.timers.clone(),
             lanes,
+            messages: commit.sends.len(),
             wakes: commit.inbox_new.iter().map(|row| row.contact).collect(),
             absorbed: commit.absorbed_into.is_some(),
         }
@@ -108,8 +110,7 @@ pub(crate) async fn prepare(
     commit.inbox_done = draft.inbox_done;
     commit.quarantine = draft.quarantine;
     commit.counters = draft.counters.into_iter().collect();
-    let after =
-        Some(Memory { revision: before.revision + 1, seq: draft.seq, state: draft.state });
+    let after = Some(Memory { revision: before.revision + 1, seq: draft.seq, state: draft.state });
     Ok(Ok(Prepared { commit, items, before, after, settlement }))
 }
 
@@ -162,8 +163,8 @@ pub(crate) fn absorb(
         runs: before.state.runs.clone(),
         entries: before.state.entries.clone(),
     };
-    let body = encode_absorbed(&absorbed)
-        .map_err(|_| StoreError::Damaged("contact_state.state"))?;
+    let body =
+        encode_absorbed(&absorbed).map_err(|_| StoreError::Damaged("contact_state.state"))?;
     commit.timers =
         before.state.runs.iter().map(|run| TimerChange::Cancel { run: run.id }).collect();
     commit.inbox_done = items.iter().filter_map(Item::row).collect();
@@ -202,6 +203,7 @@ pub(crate) fn set_aside(
                 settlement.answers.push((*place, ItemOutcome::SetAside { code: why.code, detail }));
             }
             Item::Event { place: None, .. }
+            | Item::Repair { .. }
             | Item::Inbox { .. }
             | Item::Absorb { .. }
             | Item::Unreadable { .. } => {}
@@ -217,9 +219,11 @@ fn quarantined(contact: &Contact, item: &Item, why: &Why, now: Timestamp) -> New
     let tail = sha256_head(&[&contact.contact.bytes(), &row, &payload]);
     let (key, body_hash) = match item {
         Item::Event { event, .. } => (Some(event.key), Some(event.body_hash)),
-        Item::Timer { .. } | Item::Inbox { .. } | Item::Absorb { .. } | Item::Unreadable { .. } => {
-            (None, None)
-        }
+        Item::Timer { .. }
+        | Item::Repair { .. }
+        | Item::Inbox { .. }
+        | Item::Absorb { .. }
+        | Item::Unreadable { .. } => (None, None),
     };
     NewQuarantine {
         id: QuarantineId::v7(now, tail),

@@ -32,6 +32,8 @@ pub struct WorkerConfig {
     pub sweep_period: Duration,
     /// Period in which published documents are compared with those in memory, machine time.
     pub plans_period: Duration,
+    /// Period in which live runs without a timer are looked for and given one, machine time.
+    pub repair_period: Duration,
     /// How long a graceful stop waits for accepted inputs, machine time.
     pub drain_max: Duration,
 }
@@ -46,6 +48,7 @@ impl Default for WorkerConfig {
             idle_passivate: Duration::from_secs(30),
             sweep_period: Duration::from_secs(1),
             plans_period: Duration::from_secs(5),
+            repair_period: Duration::from_secs(60),
             drain_max: Duration::from_secs(30),
         }
     }

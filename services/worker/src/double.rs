@@ -333,6 +333,19 @@ impl Durable for Double {
         let live = inner.timers.values().filter(|(_, held)| !held);
         Ok((live.map(|(entry, _)| *entry).collect(), None))
     }
+    async fn stuck_runs(&self, _: usize) -> Result<Vec<StuckRun>, StoreError> {
+        let inner = self.inner();
+        let mut stuck = Vec::new();
+        for (contact, row) in &inner.contacts {
+            let state = row.state.as_deref().and_then(|bytes| ContactState::decode(bytes).ok());
+            for run in state.into_iter().flat_map(|state| state.runs) {
+                if row.merged_into.is_none() && !inner.timers.contains_key(&run.id) {
+                    stuck.push(StuckRun { tenant: TENANT, contact: *contact, run: run.id });
+                }
+            }
+        }
+        Ok(stuck)
+    }
     async fn inbox_contacts(&self, limit: usize) -> Result<Vec<InboxContact>, StoreError> {
         let inner = self.inner();
         let waiting = inner.contacts.iter().filter(|(_, row)| !row.inbox.is_empty());
@@ -377,7 +390,9 @@ pub(crate) fn interpreter() -> StepFn {
                 match event.name.as_str() {
                     "panic" => panic!("planned"),
                     "huge" => {
-                        step.state.attributes.insert("huge".into(), "x".repeat(70_000).as_str().into());
+                        step.state
+                            .attributes
+                            .insert("huge".into(), "x".repeat(70_000).as_str().into());
                     }
                     "wait" => wait(&mut step, ctx),
                     "send" => send(&mut step, ctx),

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use parcours_domain::{
-    Channel, ContactId, EmailAddress, EventKey, Name, TenantId, Timestamp, hash::sha256_head,
+    Channel, ContactId, EmailAddress, EventKey, Name, RunId, TenantId, Timestamp, hash::sha256_head,
 };
 use parcours_queue::TimerEntry;
 pub use parcours_store::{
@@ -56,6 +56,17 @@ pub struct InboxContact {
     pub contact: ContactId,
     /// Whether all of its rows are in the bulk lane.
     pub bulk: bool,
+}
+
+/// A live run without a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StuckRun {
+    /// The brand.
+    pub tenant: TenantId,
+    /// The contact.
+    pub contact: ContactId,
+    /// The run.
+    pub run: RunId,
 }
 
 /// The durable store as the worker uses it.
@@ -118,6 +129,9 @@ pub trait Durable: Send + Sync {
         after: Option<TimerCursor>,
         limit: usize,
     ) -> Result<(Vec<TimerEntry>, Option<TimerCursor>), StoreError>;
+
+    /// Live runs that nothing will wake.
+    async fn stuck_runs(&self, limit: usize) -> Result<Vec<StuckRun>, StoreError>;
 
     /// Contacts with inbox rows, live lane first.
     async fn inbox_contacts(&self, limit: usize) -> Result<Vec<InboxContact>, StoreError>;
@@ -243,6 +257,17 @@ impl Durable for StoreDurable {
         let (rows, next) =
             self.at_home(async move { sweep.all_timers_page(after, limit).await }).await?;
         Ok((rows.iter().map(entry_of).collect(), next))
+    }
+
+    async fn stuck_runs(&self, limit: usize) -> Result<Vec<StuckRun>, StoreError> {
+        let (sweep, limit) = (self.sweep.clone(), limit as u64);
+        let rows = self.at_home(async move { sweep.stuck_runs(limit).await }).await?;
+        let stuck = |row: &parcours_store::StuckRun| StuckRun {
+            tenant: row.tenant,
+            contact: row.contact,
+            run: row.run,
+        };
+        Ok(rows.iter().map(stuck).collect())
     }
 
     async fn inbox_contacts(&self, limit: usize) -> Result<Vec<InboxContact>, StoreError> {

@@ -12,7 +12,8 @@ use std::{
 };
 
 use parcours_domain::{
-    ContactId, EmailAddress, EventKey, InboxId, QuarantineId, RunId, TenantId, Timestamp, hash::sha256_head,
+    ContactId, EmailAddress, EventKey, InboxId, QuarantineId, RunId, TenantId, Timestamp,
+    hash::sha256_head,
 };
 use parcours_journey::{
     ContactState, Effect, Input, RunRow, RunStatus, SendRequest, Step, TraceEntry,
@@ -30,8 +31,7 @@ use crate::{
 };
 
 /// The interpreter, or in tests something that stands for it.
-pub type StepFn =
-    Arc<dyn Fn(ContactState, &Input, &StepContext<'_>) -> Step + Send + Sync>;
+pub type StepFn = Arc<dyn Fn(ContactState, &Input, &StepContext<'_>) -> Step + Send + Sync>;
 
 /// A contact between two commits, as the database has it.
 #[derive(Clone, Debug)]
@@ -161,11 +161,8 @@ impl Draft {
 
 /// Folds items onto a contact's memory.
 pub(crate) fn fold(memory: &Memory, items: &[Item], ctx: &FoldContext<'_>) -> Fold {
-    let mut fold = Fold {
-        draft: Draft::new(memory),
-        settlement: Settlement::default(),
-        panicked: None,
-    };
+    let mut fold =
+        Fold { draft: Draft::new(memory), settlement: Settlement::default(), panicked: None };
     for (index, item) in items.iter().enumerate() {
         if fold.apply(item, ctx).is_err() {
             fold.panicked = Some(index);
@@ -186,6 +183,7 @@ impl Fold {
             Item::Timer { run, seq, entry, .. } => {
                 self.apply_timer(*run, *seq, entry.as_ref(), ctx)?;
             }
+            Item::Repair { run } => self.apply_repair(*run),
             Item::Inbox { row, input } => {
                 self.step(input, &format!("inbox:{}", row.id), ctx)?;
             }
@@ -204,11 +202,16 @@ impl Fold {
         ctx: &FoldContext<'_>,
     ) -> Result<(), Panicked> {
         let key = stored_key(event);
-        let known = self.settlement.accepted.get(&key).or_else(|| ctx.known.get(&key).and_then(Option::as_ref));
+        let known = self
+            .settlement
+            .accepted
+            .get(&key)
+            .or_else(|| ctx.known.get(&key).and_then(Option::as_ref));
         if let Some(known) = known.copied() {
             let returns = known.set_aside && row.is_some();
             if known.body_hash != event.body_hash {
-                return Ok(self.conflict(event, place, ctx));
+                self.conflict(event, place, ctx);
+                return Ok(());
             }
             if !returns {
                 self.settlement.answers.extend(place.map(|place| (place, repeat_of(&known))));
@@ -220,7 +223,9 @@ impl Fold {
         self.draft.seq += 1;
         self.draft.events.push(new_event(id, self.draft.seq, event));
         self.draft.count("events", 1);
-        self.settlement.accepted.insert(key, KnownKey { event: id, body_hash: event.body_hash, set_aside: false });
+        self.settlement
+            .accepted
+            .insert(key, KnownKey { event: id, body_hash: event.body_hash, set_aside: false });
         self.settlement.answers.extend(place.map(|place| (place, ItemOutcome::Applied(id))));
         Ok(())
     }
@@ -278,6 +283,19 @@ impl Fold {
         Ok(())
     }
 
+    /// A live run's timer row is set again as the state has it.
+    fn apply_repair(&mut self, run: RunId) {
+        let Some(state) = self.draft.state.run(run) else { return };
+        let change = TimerChange::Set {
+            run,
+            journey: state.journey.clone(),
+            seq: state.timer_seq,
+            due_at: state.wakes_at,
+        };
+        self.draft.timers.entry(run).or_insert(change);
+        self.draft.count("runs_repaired", 1);
+    }
+
     fn step(&mut self, input: &Input, cause: &str, ctx: &FoldContext<'_>) -> Result<(), Panicked> {
         let context = StepContext {
             tenant: ctx.tenant,
@@ -298,6 +316,7 @@ impl Fold {
         let said = applied.iter().rev().find_map(|item| match item {
             Item::Event { event, .. } => event.email.clone(),
             Item::Timer { .. }
+            | Item::Repair { .. }
             | Item::Inbox { .. }
             | Item::Absorb { .. }
             | Item::Unreadable { .. } => None,

@@ -16,8 +16,8 @@ impl Hosts {
     /// Starts a system with `n` arbiters (at least one) on threads of its own.
     pub(crate) fn start(n: usize) -> io::Result<Self> {
         let (tell, told) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("parcours-actors".to_owned()).spawn(
-            move || {
+        let thread =
+            std::thread::Builder::new().name("parcours-actors".to_owned()).spawn(move || {
                 let runner = System::new();
                 let handles = (0..n.max(1)).map(|_| Arbiter::new().handle()).collect();
                 // The starter waits for this; if it is gone, there is nothing to run for.
@@ -26,8 +26,7 @@ impl Hosts {
                 {
                     tracing::error!(%error, "the actors' system ended badly");
                 }
-            },
-        )?;
+            })?;
         let (system, handles) = told.recv().map_err(io::Error::other)?;
         Ok(Self { handles, own: Some((system, thread)) })
     }

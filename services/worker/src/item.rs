@@ -26,6 +26,8 @@ pub(crate) enum Item {
     Event { event: Box<AcceptedEvent>, place: Option<Place>, row: Option<InboxId> },
     /// A timer.
     Timer { run: RunId, seq: u32, row: Option<InboxId>, entry: Option<TimerEntry> },
+    /// A run whose timer row is missing.
+    Repair { run: RunId },
     /// An inbox row that is an input to the interpreter.
     Inbox { row: InboxRow, input: Box<Input> },
     /// This contact ends and becomes another.
@@ -45,7 +47,9 @@ impl Item {
     pub(crate) const fn stands_alone(&self) -> bool {
         match self {
             Self::Absorb { .. } | Self::Unreadable { .. } => true,
-            Self::Event { .. } | Self::Timer { .. } | Self::Inbox { .. } => false,
+            Self::Event { .. } | Self::Timer { .. } | Self::Repair { .. } | Self::Inbox { .. } => {
+                false
+            }
         }
     }
 
@@ -53,6 +57,7 @@ impl Item {
     pub(crate) const fn row(&self) -> Option<InboxId> {
         match self {
             Self::Event { row, .. } | Self::Timer { row, .. } => *row,
+            Self::Repair { .. } => None,
             Self::Inbox { row, .. } | Self::Absorb { row, .. } | Self::Unreadable { row, .. } => {
                 Some(row.id)
             }
@@ -64,6 +69,7 @@ impl Item {
         match self {
             Self::Event { event, .. } => Some(stored_key(event)),
             Self::Timer { .. }
+            | Self::Repair { .. }
             | Self::Inbox { .. }
             | Self::Absorb { .. }
             | Self::Unreadable { .. } => None,
@@ -74,7 +80,7 @@ impl Item {
     pub(crate) const fn origin(&self) -> &'static str {
         match self {
             Self::Event { .. } => "event",
-            Self::Timer { .. } => "timer",
+            Self::Timer { .. } | Self::Repair { .. } => "timer",
             Self::Inbox { .. } | Self::Absorb { .. } | Self::Unreadable { .. } => "inbox",
         }
     }
@@ -84,6 +90,7 @@ impl Item {
         match self {
             Self::Event { event, .. } => SetAside::event(event),
             Self::Timer { run, seq, .. } => SetAside::Timer { run: *run, seq: *seq },
+            Self::Repair { run } => SetAside::Timer { run: *run, seq: 0 },
             Self::Inbox { row, .. } | Self::Absorb { row, .. } | Self::Unreadable { row, .. } => {
                 SetAside::inbox(row)
             }
@@ -125,9 +132,7 @@ pub(crate) fn from_row(row: InboxRow) -> Item {
         Ok(Meaning::Input(input)) => Item::Inbox { row, input: Box::new(input) },
         Ok(Meaning::Absorb(into)) => Item::Absorb { row, into },
         Ok(Meaning::Event(event)) => Item::Event { event, place: None, row: Some(row.id) },
-        Ok(Meaning::Timer { run, seq }) => {
-            Item::Timer { run, seq, row: Some(row.id), entry: None }
-        }
+        Ok(Meaning::Timer { run, seq }) => Item::Timer { run, seq, row: Some(row.id), entry: None },
         Err(fault) => Item::Unreadable { detail: fault.to_string(), row },
     }
 }

@@ -33,7 +33,7 @@ pub use config::{
     SWEEP_ROWS_MAX, WorkerConfig,
 };
 pub use durable::{
-    Activation, Durable, InboxContact, Published, PublishedHead, StoredKey,
+    Activation, Durable, InboxContact, Published, PublishedHead, StoredKey, StuckRun,
 };
 pub use fold::StepFn;
 pub use worker::{Worker, WorkerCounts, WorkerError, WorkerHandle, WorkerParts};

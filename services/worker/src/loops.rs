@@ -18,9 +18,13 @@ use tokio::{
 use crate::{
     config::{BATCH_CONTACTS, BULK_SHARE_PERCENT, SWEEP_ROWS_MAX, WorkerConfig},
     contact::Deps,
+    durable::StuckRun,
     registry::Registry,
     work::{TimersInFlight, Work},
 };
+
+/// Brands whose publications are compared in one pass; the next pass goes on with the next.
+const PLANS_PER_PASS: usize = 20;
 
 /// What the loops share.
 pub(crate) struct Loops {
@@ -32,8 +36,6 @@ pub(crate) struct Loops {
     pub sweep_timers: Notify,
     /// Look at the inbox now.
     pub sweep_inbox: Notify,
-    /// Compare the publications now.
-    pub check_plans: Notify,
     /// True: end.
     pub stop: watch::Receiver<bool>,
 }
@@ -182,7 +184,7 @@ impl Loops {
             let busy = self.registry.gauge.hold();
             match self.deps.durable.inbox_contacts(SWEEP_ROWS_MAX).await {
                 Ok(contacts) => {
-                    let live = self.registry.gauge.used() > self.registry.bulk.used() + 1;
+                    let live = self.registry.gauge.used() > self.registry.bulk.used();
                     let mut bulk_room = bulk_room(live, self.registry.bulk.used());
                     for found in contacts {
                         if found.bulk {
@@ -200,18 +202,49 @@ impl Loops {
         }
     }
 
+    /// Looks for live runs that nothing will wake and sets their timers again; ends when told.
+    pub(crate) async fn run_repair(self: Arc<Self>) {
+        let mut stop = self.stop.clone();
+        let mut tick = interval(self.config.repair_period);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            match self.deps.durable.stuck_runs(SWEEP_ROWS_MAX).await {
+                Ok(stuck) => self.repair(stuck),
+                Err(error) => tracing::warn!(%error, "stuck runs cannot be looked for"),
+            }
+        }
+    }
+
+    fn repair(&self, stuck: Vec<StuckRun>) {
+        metrics().set("parcours_runs_stuck", i64::try_from(stuck.len()).unwrap_or(i64::MAX));
+        for StuckRun { tenant, contact, run } in stuck {
+            tracing::error!(%tenant, %contact, %run, "a live run has no timer; setting it again");
+            if let Some(permit) = self.registry.gauge.take(1) {
+                drop(self.registry.send((tenant, contact), Work::Repair { run, permit }));
+            }
+        }
+    }
+
     /// Forgets brands whose publications moved without a hint; ends when told.
     pub(crate) async fn run_plans(self: Arc<Self>) {
         let mut stop = self.stop.clone();
+        let mut passed: usize = 0;
         let mut tick = interval(self.config.plans_period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
-                () = self.check_plans.notified() => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            for (tenant, mark) in self.deps.brands.marks() {
+            let mut marks = self.deps.brands.marks();
+            marks.sort_unstable();
+            marks.rotate_left(passed % marks.len().max(1));
+            passed = passed.wrapping_add(PLANS_PER_PASS);
+            for (tenant, mark) in marks.into_iter().take(PLANS_PER_PASS) {
                 match self.deps.durable.published_mark(tenant).await {
                     Ok(present) if present == mark => {}
                     Ok(_) => self.deps.brands.forget(tenant),

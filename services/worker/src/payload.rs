@@ -3,9 +3,7 @@
 //! Versioned JSON. It is personal data and is erased with the contact.
 
 use data_encoding::{BASE64, HEXLOWER};
-use parcours_domain::{
-    EventKey, EventKind, RunId, Timestamp, Value, value::Properties,
-};
+use parcours_domain::{EventKey, EventKind, RunId, Timestamp, Value, value::Properties};
 use parcours_wire::{AcceptedEvent, EventDay};
 use serde::{Deserialize, Serialize};
 
@@ -43,16 +41,9 @@ pub(crate) enum SetAside {
     /// A client event.
     Event(Box<EventPayload>),
     /// A timer.
-    Timer {
-        run: RunId,
-        seq: u32,
-    },
+    Timer { run: RunId, seq: u32 },
     /// An inbox row.
-    Inbox {
-        kind: String,
-        reference: String,
-        body: Option<String>,
-    },
+    Inbox { kind: String, reference: String, body: Option<String> },
 }
 
 /// A client event.
@@ -147,7 +138,9 @@ fn map(json: serde_json::Value, field: &'static str) -> Result<Properties, Paylo
 
 /// An inbox body as it stands in a payload.
 pub(crate) fn inbox_body(text: Option<String>) -> Result<Option<Vec<u8>>, PayloadError> {
-    text.map(|text| BASE64.decode(text.as_bytes())).transpose().map_err(|_| PayloadError::Field("body"))
+    text.map(|text| BASE64.decode(text.as_bytes()))
+        .transpose()
+        .map_err(|_| PayloadError::Field("body"))
 }
 
 #[cfg(test)]
@@ -162,7 +155,8 @@ mod tests {
         before.properties.insert("lines".into(), Value::List(vec![Value::Int(1), Value::Null]));
         before.traits.insert("email".into(), "ada@example.org".into());
         before.email = "ada@example.org".parse().ok();
-        let Ok(SetAside::Event(after)) = SetAside::decode(&SetAside::event(&before).encode()) else {
+        let Ok(SetAside::Event(after)) = SetAside::decode(&SetAside::event(&before).encode())
+        else {
             panic!("an event")
         };
         assert_eq!(format!("{:?}", after.accepted().unwrap()), format!("{before:?}"));
@@ -170,7 +164,8 @@ mod tests {
 
     #[test]
     fn what_another_build_wrote_is_refused_by_name() {
-        let text = br#"{"v":9,"input":"timer","run":"00000000-0000-0000-0000-000000000000","seq":1}"#;
+        let text =
+            br#"{"v":9,"input":"timer","run":"00000000-0000-0000-0000-000000000000","seq":1}"#;
         assert!(matches!(SetAside::decode(text), Err(PayloadError::Version(9))));
         assert!(matches!(SetAside::decode(b"[]"), Err(PayloadError::Json(_))));
     }

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use actix::{Addr, ArbiterHandle, AsyncContext as _, Context, dev::channel};
+use actix::{Addr, ArbiterHandle, Context, dev::channel};
 use parcours_domain::{ContactId, TenantId, hash::sha256_head, shard_of};
 use parcours_kit::telemetry::metrics;
 

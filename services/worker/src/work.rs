@@ -24,6 +24,8 @@ pub(crate) enum Work {
     Events { events: Vec<AcceptedEvent>, reply: oneshot::Sender<Vec<ItemOutcome>>, permit: Permit },
     /// A timer that the index gave out.
     Timer { entry: TimerEntry, guard: TimerGuard },
+    /// A live run has no timer: set it again from the state.
+    Repair { run: RunId, permit: Permit },
     /// Inbox rows may be there.
     Wake { bulk: Option<Permit>, permit: Permit },
 }
@@ -37,7 +39,7 @@ impl Work {
                 // Nobody waits any more: then nobody needs the answer.
                 let _ = reply.send(vec![ItemOutcome::Busy(BUSY_SECONDS); events.len()]);
             }
-            Self::Timer { .. } | Self::Wake { .. } => {}
+            Self::Timer { .. } | Self::Repair { .. } | Self::Wake { .. } => {}
         }
     }
 }
@@ -49,6 +51,7 @@ pub(crate) const BUSY_SECONDS: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct Gauge {
     used: AtomicUsize,
+    holds: AtomicUsize,
     max: usize,
     /// Told whenever something is given back.
     pub(crate) given_back: Notify,
@@ -56,7 +59,12 @@ pub(crate) struct Gauge {
 
 impl Gauge {
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max, given_back: Notify::new() })
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            holds: AtomicUsize::new(0),
+            max,
+            given_back: Notify::new(),
+        })
     }
 
     /// Room for `n`, or none.
@@ -69,14 +77,32 @@ impl Gauge {
             .map(|_| Permit { gauge: Arc::clone(self), n })
     }
 
-    /// Counts one beyond the limit: for a loop that must not look idle while it works.
-    pub(crate) fn hold(self: &Arc<Self>) -> Permit {
-        self.used.fetch_add(1, Ordering::AcqRel);
-        Permit { gauge: Arc::clone(self), n: 1 }
+    /// For a loop that must not look idle while it works; takes no room.
+    pub(crate) fn hold(self: &Arc<Self>) -> Hold {
+        self.holds.fetch_add(1, Ordering::AcqRel);
+        Hold { gauge: Arc::clone(self) }
     }
 
+    /// Room that is taken.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Acquire)
+    }
+
+    /// Room that is taken, and loops at work.
+    pub(crate) fn busy(&self) -> usize {
+        self.used() + self.holds.load(Ordering::Acquire)
+    }
+}
+
+/// A loop at work.
+pub(crate) struct Hold {
+    gauge: Arc<Gauge>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.gauge.holds.fetch_sub(1, Ordering::AcqRel);
+        self.gauge.given_back.notify_waiters();
     }
 }
 

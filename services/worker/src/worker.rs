@@ -1,8 +1,6 @@
 //! The worker: actors, loops, and the handle that others hold.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -54,6 +52,20 @@ pub struct WorkerParts {
     pub step: StepFn,
 }
 
+impl WorkerParts {
+    /// A store, timers in memory, and the interpreter. Inside the runtime that opened the store.
+    #[must_use]
+    pub fn over(store: Store, clock: Arc<dyn Clock>, delivery: Arc<dyn DeliveryApi>) -> Self {
+        Self {
+            durable: Arc::new(StoreDurable::new(store)),
+            clock,
+            delivery,
+            timers: Arc::new(MemoryTimers::new()),
+            step: Arc::new(parcours_journey::interpret::step),
+        }
+    }
+}
+
 /// Starts workers.
 #[derive(Clone, Copy, Debug)]
 pub struct Worker;
@@ -70,14 +82,7 @@ impl Worker {
         clock: Arc<dyn Clock>,
         delivery: Arc<dyn DeliveryApi>,
     ) -> Result<WorkerHandle, WorkerError> {
-        let parts = WorkerParts {
-            durable: Arc::new(StoreDurable::new(store)),
-            clock,
-            delivery,
-            timers: Arc::new(MemoryTimers::new()),
-            step: Arc::new(parcours_journey::interpret::step),
-        };
-        Self::start_with(config, parts).await
+        Self::start_with(config, WorkerParts::over(store, clock, delivery)).await
     }
 
     /// The same with every part chosen by the caller.
@@ -123,7 +128,6 @@ pub(crate) async fn start_on(
         config,
         sweep_timers: Notify::new(),
         sweep_inbox: Notify::new(),
-        check_plans: Notify::new(),
         stop: stopped,
     });
     let timers = loops.rebuild_timers().await?;
@@ -132,6 +136,7 @@ pub(crate) async fn start_on(
         tokio::spawn(Arc::clone(&loops).run_timers()),
         tokio::spawn(Arc::clone(&loops).run_inbox()),
         tokio::spawn(Arc::clone(&loops).run_plans()),
+        tokio::spawn(Arc::clone(&loops).run_repair()),
     ];
     let running = Running { stop, hosts, tasks };
     Ok(WorkerHandle { inner: Arc::new(Inner { loops, gauge, running: Mutex::new(Some(running)) }) })
@@ -171,7 +176,7 @@ impl WorkerHandle {
     /// Inputs accepted and not answered yet, and loops at work.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.inner.gauge.used()
+        self.inner.gauge.busy()
     }
 
     /// Whether nothing is under way and no indexed timer is due. What other processes wrote and
@@ -193,14 +198,12 @@ impl WorkerHandle {
         }
     }
 
-    /// The clock was moved, or rows were written by others: look at timers, inbox and
-    /// publications at once.
+    /// The clock was moved, or rows were written by others: look at timers and inbox at once.
     pub fn poke(&self) {
-        let Loops { sweep_timers, sweep_inbox, check_plans, deps, .. } = &*self.inner.loops;
+        let Loops { sweep_timers, sweep_inbox, deps, .. } = &*self.inner.loops;
         deps.timers_changed.notify_one();
         sweep_timers.notify_one();
         sweep_inbox.notify_one();
-        check_plans.notify_one();
     }
 
     /// The clock was moved: look at the indexed timers at once.
@@ -228,8 +231,7 @@ impl WorkerHandle {
     /// [`WorkerConfig::drain_max`]), ends the actors and their threads. What is not done by then
     /// is answered `Unavailable` or found again after the next start.
     pub async fn stop(&self) {
-        let running =
-            self.inner.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = self.inner.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return };
         // Loops end whether or not anyone still receives.
         let _ = running.stop.send(true);
@@ -315,3 +317,6 @@ impl WorkerApi for WorkerHandle {
         self.inner.loops.sweep_timers.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,11 +55,12 @@ pub(crate) fn environment() -> Environment<'static> {
     env.set_auto_escape_callback(|name| {
         if name == Part::Html.as_str() { AutoEscape::Html } else { AutoEscape::None }
     });
-    env.set_formatter(|out, state, value| {
-        if matches!(value.kind(), ValueKind::Map | ValueKind::None) {
-            return Err(Error::new(ErrorKind::UndefinedError, "a record cannot be printed"));
+    env.set_formatter(|out, state, value| match value.kind() {
+        ValueKind::None => Err(Error::from(ErrorKind::UndefinedError)),
+        ValueKind::Map | ValueKind::Seq | ValueKind::Iterable | ValueKind::Plain => {
+            Err(Error::new(ErrorKind::InvalidOperation, "only single values are printed"))
         }
-        escape_formatter(out, state, value)
+        _ => escape_formatter(out, state, value),
     });
     add_filters(&mut env);
     env.add_test("defined", tests::is_defined);

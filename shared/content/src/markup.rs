@@ -24,6 +24,16 @@ pub(crate) const MARKER_END: &str = "zq";
 /// The name that link calls go by in compiled templates.
 pub(crate) const LINK_FUNCTION: &str = "__link";
 
+/// The parser's tree is walked by functions that call themselves for each level.
+const DEPTH_MAX: usize = 100;
+/// Elements left open are opened again inside each that follows: so many in all.
+const WORK_MAX: usize = 400_000;
+const VOID: [&str; 14] = [
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source",
+    "track", "wbr",
+];
+/// Elements that a second one of their kind closes.
+const CLOSED_BY_THE_NEXT: [&str; 8] = ["p", "li", "td", "th", "tr", "dt", "dd", "option"];
 /// What goes around a template that is not a whole page.
 const PAGE_BEGIN: &str = "<!DOCTYPE html><html><head><meta charset=\"utf-8\"></head><body>";
 const PAGE_END: &str = "</body></html>";
@@ -77,8 +87,14 @@ enum ValuePart {
 
 impl Markup {
     pub(crate) fn read(pieces: &[Piece<'_>], problems: &mut Problems<'_>) -> Self {
-        let mut reader =
-            Reader { markup: Self::default(), state: State::Data, row_group: None, problems };
+        let mut reader = Reader {
+            markup: Self::default(),
+            state: State::Data,
+            row_group: None,
+            open: Vec::new(),
+            work: 0,
+            problems,
+        };
         let whole = pieces.iter().any(|piece| match piece {
             Piece::Text { text, .. } => text.to_ascii_lowercase().contains("<body"),
             Piece::Expression(_) | Piece::Tag(_) | Piece::Comment => false,
@@ -111,6 +127,11 @@ struct Reader<'p, 'a> {
     state: State,
     /// Where in a table's HTML a row group would begin, if rows came next without one.
     row_group: Option<RowGroup>,
+    /// Elements that may be open. Never fewer than the parser will have open: an end tag takes away
+    /// its own element only, since what stands above it may live on.
+    open: Vec<String>,
+    /// Elements opened, times those that were open then.
+    work: usize,
     problems: &'p mut Problems<'a>,
 }
 
@@ -277,8 +298,12 @@ impl Reader<'_, '_> {
 
     fn end_of_tag(&mut self, element: String, closing: bool, offset: usize) {
         if closing {
+            if let Some(at) = self.open.iter().rposition(|open| *open == element) {
+                self.open.remove(at);
+            }
             return;
         }
+        self.opened(&element, offset);
         if REFUSED_ELEMENTS.contains(&element.as_str()) {
             self.problems.at(
                 offset,
@@ -289,6 +314,31 @@ impl Reader<'_, '_> {
         }
         if RAW_TEXT.contains(&element.as_str()) {
             self.state = State::RawText { element };
+        }
+    }
+
+    fn opened(&mut self, element: &str, offset: usize) {
+        let before = self.work;
+        self.work += self.open.len() + 1;
+        if before <= WORK_MAX && self.work > WORK_MAX {
+            self.problems.whole(
+                "too_complex",
+                "too many elements inside others that are left open",
+                "close elements where they end",
+            );
+        }
+        let repeats = self.open.last().is_some_and(|open| open == element);
+        if VOID.contains(&element) || (repeats && CLOSED_BY_THE_NEXT.contains(&element)) {
+            return;
+        }
+        self.open.push(element.to_owned());
+        if self.open.len() == DEPTH_MAX + 1 {
+            self.problems.at(
+                offset,
+                "too_complex",
+                format!("more than {DEPTH_MAX} elements inside one another"),
+                "close elements where they end, and use fewer tables inside tables",
+            );
         }
     }
 

@@ -15,6 +15,8 @@ use crate::{
 const CODE_MAX_BYTES: usize = 1024;
 const JOINS_MAX: usize = 16;
 const LOOP_DEPTH_MAX: usize = 3;
+const BLOCK_DEPTH_MAX: usize = 24;
+const TOKENS_MAX: usize = 200;
 const PIECES_MAX: usize = 5_000;
 
 /// One stretch of a template.
@@ -63,7 +65,7 @@ pub(crate) fn without_comments(pieces: &[Piece<'_>]) -> String {
 /// Splits a source and checks all code in it.
 pub(crate) fn split<'a>(source: &'a str, problems: &mut Problems<'_>) -> Vec<Piece<'a>> {
     let mut pieces = Vec::new();
-    let mut loops = 0_usize;
+    let mut depth = Depth::default();
     let mut at = 0;
     while let Some(rest) = source.get(at..).filter(|rest| !rest.is_empty()) {
         let Some(open) = find_open(rest) else {
@@ -80,7 +82,7 @@ pub(crate) fn split<'a>(source: &'a str, problems: &mut Problems<'_>) -> Vec<Pie
         };
         match piece {
             Piece::Expression(code) => check_expression(code, problems),
-            Piece::Tag(code) => check_tag(code, &mut loops, problems),
+            Piece::Tag(code) => check_tag(code, &mut depth, problems),
             Piece::Text { .. } | Piece::Comment => {}
         }
         pieces.push(piece);
@@ -185,22 +187,32 @@ fn check_expression(code: Code<'_>, problems: &mut Problems<'_>) {
     check_tokens(code, &tokens(code), problems);
 }
 
-fn check_tag(code: Code<'_>, loops: &mut usize, problems: &mut Problems<'_>) {
+/// How many blocks are open: the engine's parser calls itself for each.
+#[derive(Default)]
+struct Depth {
+    loops: usize,
+    blocks: usize,
+}
+
+fn check_tag(code: Code<'_>, depth: &mut Depth, problems: &mut Problems<'_>) {
     let list = tokens(code);
     match list.as_slice() {
-        [Token::Word("if" | "elif"), rest @ ..] => check_tokens(code, rest, problems),
-        [Token::Word("else" | "endif")] => {}
-        [Token::Word("endfor")] => *loops = loops.saturating_sub(1),
+        [Token::Word("if"), rest @ ..] => {
+            depth.blocks += 1;
+            check_depth(code, depth, problems);
+            check_tokens(code, rest, problems);
+        }
+        [Token::Word("elif"), rest @ ..] => check_tokens(code, rest, problems),
+        [Token::Word("else")] => {}
+        [Token::Word("endif")] => depth.blocks = depth.blocks.saturating_sub(1),
+        [Token::Word("endfor")] => {
+            depth.loops = depth.loops.saturating_sub(1);
+            depth.blocks = depth.blocks.saturating_sub(1);
+        }
         [Token::Word("for"), rest @ ..] => {
-            *loops += 1;
-            if *loops > LOOP_DEPTH_MAX {
-                problems.at(
-                    code.offset,
-                    "too_complex",
-                    format!("more than {LOOP_DEPTH_MAX} loops inside one another"),
-                    "prepare the data before it comes to the template",
-                );
-            }
+            depth.loops += 1;
+            depth.blocks += 1;
+            check_depth(code, depth, problems);
             check_loop(code, rest, problems);
         }
         [Token::Word(word), ..] => problems.at(
@@ -213,6 +225,18 @@ fn check_tag(code: Code<'_>, loops: &mut usize, problems: &mut Problems<'_>) {
             problems.at(code.offset, "syntax", "a tag begins with a word", "write if or for");
         }
     }
+}
+
+fn check_depth(code: Code<'_>, depth: &Depth, problems: &mut Problems<'_>) {
+    let message = if depth.loops > LOOP_DEPTH_MAX {
+        format!("more than {LOOP_DEPTH_MAX} loops inside one another")
+    } else if depth.blocks == BLOCK_DEPTH_MAX + 1 {
+        format!("more than {BLOCK_DEPTH_MAX} conditions and loops inside one another")
+    } else {
+        return;
+    };
+    let help = "prepare the data before it comes to the template";
+    problems.at(code.offset, "too_complex", message, help);
 }
 
 /// `for NAME[, NAME] in PATH[slice] [| filter ...] [if CONDITION]`
@@ -251,11 +275,11 @@ fn check_loop(code: Code<'_>, list: &[Token<'_>], problems: &mut Problems<'_>) {
 }
 
 fn check_tokens(code: Code<'_>, list: &[Token<'_>], problems: &mut Problems<'_>) {
-    if code.inner.len() > CODE_MAX_BYTES {
+    if code.inner.len() > CODE_MAX_BYTES || list.len() > TOKENS_MAX {
         problems.at(
             code.offset,
             "too_complex",
-            format!("an expression of more than {CODE_MAX_BYTES} bytes"),
+            format!("an expression of more than {CODE_MAX_BYTES} bytes or {TOKENS_MAX} words"),
             "split it into several",
         );
         return;

@@ -175,11 +175,16 @@ pub fn compile(source: &TemplateSource) -> Result<CompiledTemplate, Vec<Template
 
     let mut of_html = Problems::new(Part::Html, &source.html);
     let markup = Markup::read(&html, &mut of_html);
-    let inlined = inline(&markup, &mut of_html);
-    let made_text = match &text {
-        Some((text, _)) => (*text).clone(),
-        None => plain::text_of(&markup, &mut of_html),
-    };
+    problems.append(&mut of_html.list);
+    // Only a page that was found good so far is worth parsing, and safe to parse.
+    let (mut inlined, mut made_text) = (String::new(), String::new());
+    if problems.is_empty() {
+        inlined = inline(&markup, &mut of_html);
+        made_text = match &text {
+            Some((text, _)) => (*text).clone(),
+            None => plain::text_of(&markup, &mut of_html),
+        };
+    }
     problems.append(&mut of_html.list);
     if !problems.is_empty() {
         problems.sort_by_key(|problem| (problem.part, problem.line));

@@ -106,3 +106,12 @@ fn filters_and_arithmetic_do_what_a_shop_needs() {
     let html = rendered(&source, json!({}), run).unwrap().html;
     assert!(html.contains("1:A=5,00;2:B=3,00;3 u, v x a%20b"), "{html}");
 }
+
+#[test]
+fn a_list_or_record_is_not_printed_as_program_text() {
+    let part = parcours_content::Part::Html;
+    for run in [json!({"x": ["a", "b"]}), json!({"x": {"a": 1}})] {
+        let outcome = rendered(&html("{{ run.x }}"), json!({}), run);
+        assert_eq!(outcome, Err(RenderError::Template { part, line: Some(1) }));
+    }
+}

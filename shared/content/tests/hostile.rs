@@ -183,3 +183,56 @@ fn a_link_from_data_is_judged_when_it_is_known() {
     let good = rendered(&source, json!({}), json!({"url": "https://a.example/?x=1&y=2"})).unwrap();
     assert_eq!(good.links, [(0, "https://a.example/?x=1&y=2".to_owned())]);
 }
+
+/// A stack overflow would end the process and with it every brand's deliveries.
+#[test]
+fn deep_nesting_is_a_problem_and_not_the_end_of_the_process() {
+    let nested = |open: &str, close: &str, depth: usize| {
+        format!("{}x{}", open.repeat(depth), close.repeat(depth))
+    };
+    for (name, source) in [
+        ("elements", nested("<b>", "</b>", 30_000)),
+        ("elements at the limit", nested("<b>", "</b>", 100)),
+        ("tables at the limit", nested("<table><tr><td>", "</td></tr></table>", 33)),
+        ("open elements", "<div>".repeat(50_000)),
+        ("misnested elements", "<b><div></b>".repeat(20_000)),
+        ("misnested links", "<a href=\"#\"><div></a>".repeat(10_000)),
+        ("conditions at the limit", nested("{% if run.a %}", "{% endif %}", 24)),
+        ("tables", nested("<table><tr><td>", "</td></tr></table>", 6_000)),
+        ("lists", nested("<ul><li>", "</li></ul>", 10_000)),
+        ("conditions", nested("{% if run.a %}", "{% endif %}", 2_400)),
+        ("parentheses", format!("{{{{ {} }}}}", nested("(", ")", 400))),
+        ("signs", format!("{{{{ {}1 }}}}", "-".repeat(900))),
+        ("negations", format!("{{{{ {}run.a }}}}", "not ".repeat(200))),
+        ("sums", format!("{{{{ 1{} }}}}", "-1".repeat(400))),
+        ("subscripts", format!("{{{{ run.a{} }}}}", "[0]".repeat(300))),
+        ("paths", format!("{{{{ run{} }}}}", ".a".repeat(400))),
+        ("styles", format!("<style>{}</style>", nested("@media print {", "}", 8_000))),
+        ("selectors", format!("<style>{}{{color:red}}</style>", nested(":not(", ")", 10_000))),
+    ] {
+        let thread = std::thread::Builder::new().name(name.into()).stack_size(2 << 20);
+        let run = thread.spawn(move || parcours_content::compile(&html(&source)).map(|_| ()));
+        run.unwrap().join().unwrap().ok();
+    }
+}
+
+#[test]
+fn elements_left_open_are_not_opened_again_without_end() {
+    let open: String = (0..90).map(|n| format!("<b id=\"{n}\">")).collect();
+    let source = format!("<p>{open}</p>{}", "<p>x</p>".repeat(20_000));
+    assert_eq!(codes(&html(&source)), ["too_complex"]);
+    let page = format!("<table>{}</table>", "<tr><td><p>x</p></td></tr>".repeat(2_000));
+    assert!(codes(&html(&page)).is_empty());
+}
+
+#[test]
+fn nesting_has_a_limit_that_no_honest_mail_reaches() {
+    let elements =
+        |depth: usize| html(&format!("{}x{}", "<b>".repeat(depth), "</b>".repeat(depth)));
+    let conditions = |depth: usize| {
+        html(&format!("{}x{}", "{% if run.a %}".repeat(depth), "{% endif %}".repeat(depth)))
+    };
+    assert!(codes(&elements(100)).is_empty() && codes(&conditions(24)).is_empty());
+    assert_eq!(codes(&elements(101)), ["too_complex"]);
+    assert_eq!(codes(&conditions(25)), ["too_complex"]);
+}

@@ -5,7 +5,10 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::hash::MacKey;
+use crate::hash::{MacKey, sha256_head};
+
+/// Delivery lanes of a brand.
+pub const LANES: u64 = 64;
 
 /// An e-mail address in canonical form: NFC, lower case, domain as IDNA A-labels (E-06).
 ///
@@ -38,6 +41,13 @@ impl EmailAddress {
     #[must_use]
     pub fn domain(&self) -> &str {
         self.text.get(self.at + 1..).unwrap_or("")
+    }
+    /// The delivery lane: which of [`LANES`] buckets the domain falls in, so that one slow mailbox
+    /// provider keeps only its own lane.
+    #[must_use]
+    pub fn lane(&self) -> i64 {
+        let head = u64::from_be_bytes(sha256_head(&[b"lane", self.domain().as_bytes()]));
+        i64::try_from(head % LANES).unwrap_or(0)
     }
     /// The keyed hash under the brand's address key.
     #[must_use]

@@ -2,33 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "what surrounds a test may end it too")]
 
+mod everything;
+
 use std::{path::Path, sync::Arc};
 
-use parcours_domain::{Channel, MessageClass, Name};
+use everything::Everything;
+use parcours_domain::Name;
 use parcours_journey::{
-    Catalogue, Document, EventKind, Plan, PlanBook, PlanStatus, compile, parse_documents,
-    plan::{FieldUse, PlanError, TopicInfo, diff},
+    Document, EventKind, Plan, PlanBook, PlanStatus, compile, parse_documents,
+    plan::{PlanError, diff},
 };
-
-struct Everything;
-
-impl Catalogue for Everything {
-    fn topic(&self, _: &Name) -> Option<TopicInfo> {
-        Some(TopicInfo { class: MessageClass::Marketing, channel: Channel::Email })
-    }
-    fn has_template(&self, _: &Name) -> bool {
-        true
-    }
-    fn template_fields(&self, _: &Name) -> Option<Vec<FieldUse>> {
-        None
-    }
-    fn has_sender(&self, _: &Name) -> bool {
-        true
-    }
-    fn default_sender(&self) -> Option<Name> {
-        "shop".parse().ok()
-    }
-}
 
 fn plan(source: &str, version: u32) -> Plan {
     let documents = parse_documents(source, "").unwrap();

@@ -7,38 +7,18 @@
 
 #![expect(clippy::unwrap_used, reason = "what surrounds a test may end it too")]
 
+mod everything;
+
 use std::{collections::BTreeMap, fmt::Write as _, path::Path, sync::Arc};
 
+use everything::Everything;
 use parcours_domain::{
-    Channel, Handle, MessageClass, MessageId, Name, RunId, SendOutcome, TenantId, Timestamp, Value,
-    value::Properties,
+    Handle, MessageId, Name, RunId, SendOutcome, TenantId, Timestamp, Value, value::Properties,
 };
 use parcours_journey::{
-    Absorbed, Catalogue, ContactState, Document, Effect, EventInput, EventKind, Input, Plan,
-    PlanBook, PlanStatus, RunStatus, Step, StepContext, compile, parse_documents,
-    plan::{FieldUse, TopicInfo},
-    step,
+    Absorbed, ContactState, Document, Effect, EventInput, EventKind, Input, Plan, PlanBook,
+    PlanStatus, RunStatus, Step, StepContext, compile, parse_documents, step,
 };
-
-struct Everything;
-
-impl Catalogue for Everything {
-    fn topic(&self, _: &Name) -> Option<TopicInfo> {
-        Some(TopicInfo { class: MessageClass::Marketing, channel: Channel::Email })
-    }
-    fn has_template(&self, _: &Name) -> bool {
-        true
-    }
-    fn template_fields(&self, _: &Name) -> Option<Vec<FieldUse>> {
-        None
-    }
-    fn has_sender(&self, _: &Name) -> bool {
-        true
-    }
-    fn default_sender(&self) -> Option<Name> {
-        "shop".parse().ok()
-    }
-}
 
 /// One contact and its brand, as a script goes on.
 struct Stage {

@@ -36,7 +36,12 @@ pub struct Problem {
 impl Problem {
     /// A problem with a code, its constant title and this occurrence's detail.
     #[must_use]
-    pub fn new(status: u16, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(
+        status: u16,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self {
             status,
             code,

@@ -36,10 +36,6 @@ pub const METRICS: &[(&str, MetricKind, &str)] = &[
     ("parcours_actors_started_total", C, "Activations of contacts"),
     ("parcours_actors_panicked_total", C, "Steps that panicked and were set aside"),
     ("parcours_mailbox_full_total", C, "Requests answered with 429 because a mailbox was full"),
-    ("parcours_commits_total", C, "Group commits, by outcome"),
-    ("parcours_commit_contacts", H, "Contacts in one group commit"),
-    ("parcours_commit_seconds", H, "Time of one group commit"),
-    ("parcours_loader_batches_total", C, "Statements of the loader"),
     ("parcours_timers_fired_total", C, "Timers that came due and were applied"),
     ("parcours_timers_due", G, "Timers that are due and not applied yet"),
     ("parcours_timers_late_seconds", H, "How late a timer was applied"),
@@ -52,7 +48,6 @@ pub const METRICS: &[(&str, MetricKind, &str)] = &[
     ("parcours_send_queue_leaving", G, "Messages between the final commit and the recorded reply"),
     ("parcours_send_seconds", H, "Time of one transmission"),
     ("parcours_consent_facts_total", C, "Consent facts recorded, by kind"),
-    ("parcours_store_errors_total", C, "Refused or failed store calls, by class"),
 ];
 
 /// The instruments behind [`METRICS`]. Names that are not listed count nothing.
@@ -204,7 +199,7 @@ mod tests {
     #[test]
     fn every_listed_metric_is_shown_under_its_own_name() {
         let metrics = Metrics::new();
-        metrics.add("parcours_commits_total", 2, &[("outcome", "done")]);
+        metrics.add("parcours_messages_ended_total", 2, &[("outcome", "done")]);
         for (name, kind, _) in METRICS {
             if *kind == MetricKind::Histogram {
                 metrics.observe(name, 0.5, &[]);
@@ -215,9 +210,12 @@ mod tests {
         for (name, _, help) in METRICS {
             assert!(text.contains(&format!("# HELP {name} {help}")), "{name}\n{text}");
         }
-        assert!(text.lines().any(|line| line.starts_with("parcours_commits_total{")
+        assert!(text.lines().any(|line| line.starts_with("parcours_messages_ended_total{")
             && line.contains("outcome=\"done\"")
             && line.ends_with(" 2")));
-        assert!(text.lines().any(|line| line.starts_with("parcours_actors_live") && line.ends_with(" 7")));
+        assert!(
+            text.lines()
+                .any(|line| line.starts_with("parcours_actors_live") && line.ends_with(" 7"))
+        );
     }
 }

@@ -192,8 +192,32 @@ impl Insert {
     }
 }
 
+/// Runs `head IN-list end` over a list of any length. `head` ends with `IN `; the rows must name
+/// a whole key, the leading column of its index first.
+pub(crate) async fn listed(
+    on: &impl ConnectionTrait,
+    (head, end): (&str, &str),
+    rows: Vec<Vec<Value>>,
+) -> Result<Vec<Row>, StoreError> {
+    let mut found = Vec::new();
+    let mut rows = rows.into_iter();
+    while rows.len() > 0 {
+        let columns = rows.as_slice().first().map_or(1, Vec::len);
+        let take = chunk_len(rows.len(), columns);
+        let sql = in_rows(Sql::default().text(head), rows.by_ref().take(take)).text(end);
+        found.extend(sql.all(on).await?);
+    }
+    Ok(found)
+}
+
+/// Appends a list of rows to `(a, b) IN `. SQLite looks such rows up by an index only when they
+/// come out of a plain SELECT: with `IN (VALUES ...)` alone it reads the whole table.
+pub(crate) fn in_rows(sql: Sql, rows: impl IntoIterator<Item = Vec<Value>>) -> Sql {
+    sql.text("(SELECT * FROM (VALUES ").rows(rows).text(") AS listed)")
+}
+
 /// How many of `rows` rows the next statement takes.
-pub(crate) fn chunk_len(rows: usize, columns: usize) -> usize {
+fn chunk_len(rows: usize, columns: usize) -> usize {
     let fits = (BINDS_MAX / columns.max(1)).max(1);
     let size = CHUNKS.into_iter().find(|size| *size <= rows && *size <= fits);
     size.unwrap_or_else(|| rows.min(fits))
@@ -201,7 +225,34 @@ pub(crate) fn chunk_len(rows: usize, columns: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::chunk_len;
+    use sea_orm::SqlxSqliteConnector;
+
+    use super::{Insert, chunk_len, in_rows};
+    use crate::side::sql::{Sql, vals};
+
+    /// On SQLite a list of keys must be looked up, not met by reading the whole table.
+    #[tokio::test]
+    async fn lists_of_keys_use_the_index() {
+        let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        let pool = pool.connect("sqlite::memory:").await.unwrap();
+        let on = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+        let schema = crate::migration::sqlite_schema();
+        sea_orm::ConnectionTrait::execute_unprepared(&on, &schema).await.unwrap();
+        let two = [vals![vec![1_u8], vec![2_u8]], vals![vec![3_u8], vec![4_u8]]];
+        for statement in [
+            "SELECT c.id FROM contact c WHERE (c.tenant_id, c.id) IN ",
+            "SELECT body FROM inbox WHERE (tenant_id, contact_id) IN ",
+            "DELETE FROM inbox WHERE (tenant_id, id) IN ",
+            "DELETE FROM timer WHERE (tenant_id, run_id) IN ",
+        ] {
+            let sql = Sql::default().text("EXPLAIN QUERY PLAN ").text(statement);
+            let plan = in_rows(sql, two.clone()).all(&on).await.unwrap();
+            let first: String = plan.first().unwrap().get("detail").unwrap();
+            assert!(first.starts_with("SEARCH"), "{statement}: {first}");
+        }
+        // An empty list is no statement at all.
+        assert_eq!(Insert::new("contact", &["id"]).run(&on, Vec::new()).await.unwrap(), 0);
+    }
 
     #[test]
     fn long_lists_are_cut_into_few_sizes_below_the_bind_limit() {

@@ -159,7 +159,9 @@ impl StoreError {
         match code_of(&error).as_deref() {
             // Operator intervention and connection exceptions: the backend may have died after
             // the commit record was written.
-            Some(code) if code.len() == 5 && (code.starts_with("57P") || code.starts_with("08")) => {
+            Some(code)
+                if code.len() == 5 && (code.starts_with("57P") || code.starts_with("08")) =>
+            {
                 Self::OutcomeUnknown(Cause::Database(Arc::new(error)))
             }
             // SQLITE_IOERR and its kin.

@@ -30,8 +30,8 @@ pub enum Fault {
     DropConnection,
 }
 
-/// Decides at each point whether something goes wrong. Called on the committer's tasks: it must
-/// not block for long.
+/// Decides at each point whether something goes wrong. Asked around every commit of the committer
+/// and of identity resolution; it must not block for long.
 pub trait Faults: Send + Sync {
     /// What happens at this point, this time.
     fn at(&self, point: FaultPoint) -> Option<Fault>;

@@ -169,7 +169,8 @@ pub(crate) async fn load(
         let aad = wrap_aad(tenant, &purpose, version);
         let key = Zeroizing::new(root.wrapping().open(&aad, &row.get::<Vec<u8>>("wrapped")?)?);
         let key = <[u8; 32]>::try_from(key.as_slice()).map_err(|_| KeyFault::Sealed)?;
-        let version = u8::try_from(version).map_err(|_| StoreError::Damaged("tenant_key.version"))?;
+        let version =
+            u8::try_from(version).map_err(|_| StoreError::Damaged("tenant_key.version"))?;
         found.entry(purpose).or_default().push((version, key));
     }
     let newest = |purpose: &str| -> Result<(u8, [u8; 32]), StoreError> {

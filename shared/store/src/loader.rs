@@ -19,9 +19,9 @@ use tokio::{
 };
 
 use crate::{
-    db::{Db, chunk_len},
+    db::{Db, listed},
     error::StoreError,
-    side::sql::{Row, Sql, vals},
+    side::sql::{Row, vals},
 };
 
 /// How long the first question waits for company.
@@ -202,7 +202,7 @@ async fn read(
 ) -> Result<Found, StoreError> {
     let contacts: Vec<_> = contacts.into_iter().map(|k| vals![k.tenant.0, k.contact.0]).collect();
     let mut found = states(db, contacts.clone()).await?;
-    for row in listed(db, INBOX, contacts).await? {
+    for row in listed(db.read(), INBOX, contacts).await? {
         let key = LoadKey { tenant: row.id("tenant_id")?, contact: row.id("contact_id")? };
         if let Some(loaded) = found.get_mut(&key) {
             loaded.inbox.push(inbox_row(&row)?);
@@ -217,11 +217,11 @@ async fn states(db: &Db, contacts: Vec<Vec<Value>>) -> Result<Contacts, StoreErr
         "SELECT c.tenant_id, c.id, c.handle, c.merged_into, s.revision, s.seq, s.state \
          FROM contact c LEFT JOIN contact_state s \
          ON s.tenant_id = c.tenant_id AND s.contact_id = c.id \
-         WHERE (c.tenant_id, c.id) IN (VALUES ",
-        ")",
+         WHERE (c.tenant_id, c.id) IN ",
+        "",
     );
     let mut found = HashMap::with_capacity(contacts.len());
-    for row in listed(db, sql, contacts).await? {
+    for row in listed(db.read(), sql, contacts).await? {
         let key = LoadKey { tenant: row.id("tenant_id")?, contact: row.id("id")? };
         let loaded = Loaded {
             exists: true,
@@ -240,8 +240,8 @@ async fn states(db: &Db, contacts: Vec<Vec<Value>>) -> Result<Contacts, StoreErr
 const INBOX: (&str, &str) = (
     "SELECT * FROM (SELECT tenant_id, contact_id, id, kind, ref, body, lane, created_at, \
      row_number() OVER (PARTITION BY tenant_id, contact_id ORDER BY lane, id) AS place \
-     FROM inbox WHERE (tenant_id, contact_id) IN (VALUES ",
-    ")) AS waiting WHERE place <= 256 ORDER BY tenant_id, contact_id, place",
+     FROM inbox WHERE (tenant_id, contact_id) IN ",
+    ") AS waiting WHERE place <= 256 ORDER BY tenant_id, contact_id, place",
 );
 
 fn inbox_row(row: &Row) -> Result<InboxRow, StoreError> {
@@ -260,13 +260,13 @@ async fn known(db: &Db, keys: HashSet<KeyQuestion>) -> Result<Keys, StoreError> 
     // A set-aside event is known by its key on whatever day it comes again.
     let pairs = keys.iter().map(|(tenant, key, _)| vals![tenant.0, key.0.to_vec()]).collect();
     let mut aside = HashMap::new();
-    for row in listed(db, SET_ASIDE, pairs).await? {
+    for row in listed(db.read(), SET_ASIDE, pairs).await? {
         let key = (row.id::<TenantId>("tenant_id")?, EventKey(row.bytes("key")?));
         aside.insert(key, known_key(&row, true)?);
     }
     let rows: Vec<_> =
         keys.iter().map(|(tenant, key, day)| vals![tenant.0, key.0.to_vec(), *day]).collect();
-    for row in listed(db, USED, rows).await? {
+    for row in listed(db.read(), USED, rows).await? {
         let key = (row.id("tenant_id")?, EventKey(row.bytes("key")?), row.get("day")?);
         found.insert(key, known_key(&row, false)?);
     }
@@ -280,32 +280,16 @@ async fn known(db: &Db, keys: HashSet<KeyQuestion>) -> Result<Keys, StoreError> 
 
 const USED: (&str, &str) = (
     "SELECT tenant_id, key, day, event_id AS known_id, body_hash FROM event_key \
-     WHERE (tenant_id, key, day) IN (VALUES ",
-    ")",
+     WHERE (tenant_id, key, day) IN ",
+    "",
 );
 const SET_ASIDE: (&str, &str) = (
     "SELECT tenant_id, key, id AS known_id, body_hash FROM quarantine \
-     WHERE key IS NOT NULL AND (tenant_id, key) IN (VALUES ",
-    ")",
+     WHERE key IS NOT NULL AND (tenant_id, key) IN ",
+    "",
 );
 
 fn known_key(row: &Row, set_aside: bool) -> Result<KnownKey, StoreError> {
     let body_hash = row.bytes_opt("body_hash")?.unwrap_or([0; 32]);
     Ok(KnownKey { event: row.id("known_id")?, body_hash, set_aside })
-}
-
-async fn listed(
-    db: &Db,
-    (head, end): (&str, &str),
-    rows: Vec<Vec<Value>>,
-) -> Result<Vec<Row>, StoreError> {
-    let mut found = Vec::new();
-    let mut rows = rows.into_iter();
-    while rows.len() > 0 {
-        let columns = rows.as_slice().first().map_or(1, Vec::len);
-        let take = chunk_len(rows.len(), columns);
-        let sql = Sql::default().text(head).rows(rows.by_ref().take(take)).text(end);
-        found.extend(sql.all(db.read()).await?);
-    }
-    Ok(found)
 }

@@ -13,7 +13,7 @@ use parcours_domain::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    db::{Db, Tx},
+    db::{Db, Tx, in_rows},
     error::StoreError,
     side::sql::{Sql, vals},
     store::machine_now,
@@ -50,10 +50,9 @@ impl Ownership {
         if mine.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let rows = Sql::default()
-            .text("SELECT id FROM shard WHERE (id, epoch) IN (VALUES ")
-            .rows(mine)
-            .text(") AND owner = ")
+        let sql = Sql::default().text("SELECT id FROM shard WHERE (id, epoch) IN ");
+        let rows = in_rows(sql, mine)
+            .text(" AND owner = ")
             .arg(self.incarnation)
             .text(" ORDER BY id")
             .lock(tx, "FOR SHARE")

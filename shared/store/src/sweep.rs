@@ -105,7 +105,7 @@ impl Sweep {
         let mut sql = Sql::default()
             .text("SELECT ")
             .text(TIMER)
-            .text(" FROM shard s JOIN timer t ON t.shard = s.id WHERE t.held = 0 AND t.due_at <= ")
+            .text(" FROM timer t WHERE t.shard IN (SELECT id FROM shard) AND t.held = 0 AND t.due_at <= ")
             .arg(ms(now));
         if let Some((due_at, run)) = after {
             sql = sql
@@ -254,7 +254,8 @@ impl Sweep {
     /// [`StoreError::Unavailable`].
     pub async fn counts(&self, now: Timestamp) -> Result<SweepCounts, StoreError> {
         let row = Sql::new(
-            "SELECT (SELECT count(*) FROM timer WHERE held = 0 AND due_at <= $1) AS timers_due, \
+            "SELECT (SELECT count(*) FROM timer WHERE shard IN (SELECT id FROM shard) \
+             AND held = 0 AND due_at <= $1) AS timers_due, \
              (SELECT count(*) FROM inbox WHERE lane = 0) AS inbox_live, \
              (SELECT count(*) FROM send_queue WHERE phase = 0 AND not_before <= $1) AS queue_ready, \
              (SELECT count(*) FROM send_queue WHERE phase > 0) AS queue_leaving",
@@ -276,7 +277,11 @@ impl Sweep {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn forget_event_keys(&self, now: Timestamp, window: Millis) -> Result<(), StoreError> {
+    pub async fn forget_event_keys(
+        &self,
+        now: Timestamp,
+        window: Millis,
+    ) -> Result<(), StoreError> {
         let oldest = now - window;
         partition::forget_event_keys(self.store.db(), oldest.utc_day(), oldest).await
     }
@@ -289,11 +294,8 @@ pub(crate) async fn resume_held(
     now: Timestamp,
     jitter: Millis,
 ) -> Result<u64, StoreError> {
-    let spread = if tx.is_postgres() {
-        "floor(random() * $4)::bigint"
-    } else {
-        "abs(random() % $4)"
-    };
+    let spread =
+        if tx.is_postgres() { "floor(random() * $4)::bigint" } else { "abs(random() % $4)" };
     let text = format!(
         "UPDATE timer SET held = 0, due_at = $3 + {spread} \
          WHERE tenant_id = $1 AND journey = $2 AND held = 1"
@@ -301,4 +303,3 @@ pub(crate) async fn resume_held(
     let values = vals![tenant.0, journey.to_string(), ms(now), jitter.0.max(1)];
     Sql::new(&text, values).run(tx).await
 }
-

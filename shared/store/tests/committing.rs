@@ -1,5 +1,7 @@
 //! Commits: exactly once, in order, each contact's misfortune its own.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 mod common;
 
 use parcours_testkit::on_both_backends;
@@ -28,8 +30,8 @@ mod checks {
 
     use parcours_domain::{AddressHash, Channel, EventKey, Timestamp};
     use parcours_store::{
-        Backend, CommitOutcome, Fault, FaultPoint, Faults, NewAddress, NewInbox, Store, StoreConfig,
-        TimerChange,
+        Backend, CommitOutcome, Fault, FaultPoint, Faults, NewAddress, NewInbox, Store,
+        StoreConfig, TimerChange,
     };
     use parcours_testkit::store::{TempPlace, temp_brand, temp_contact, temp_store};
 

@@ -1,5 +1,7 @@
 //! Facts go in, the standing that a claim sees comes out.
 
+#![expect(clippy::unwrap_used, reason = "a story fails by panicking")]
+
 #[macro_use]
 mod side_support;
 
@@ -18,6 +20,8 @@ on_both!(
     a_fact_reaches_the_contact_through_the_inbox_once,
     nobody_else_can_be_recorded_for,
     facts_of_one_record_are_taken_together,
+    facts_of_an_absorbed_contact_go_on_counting,
+    a_suppressed_address_does_not_follow_the_contact_to_a_new_one,
 );
 
 fn news() -> Scope {
@@ -94,7 +98,9 @@ async fn a_fact_for_an_address_that_nobody_has_waits_for_it(store: Store) {
     let anna = shop.visitor("anna").await;
     let keys = shop.brand().keys().await.unwrap();
     let mut fact = shop.fact(FactKind::Suppressed, Scope::AllMarketing, at(0));
-    fact.address = Some("ben@example.org".parse::<parcours_domain::EmailAddress>().unwrap().hash(&keys.address));
+    fact.address = Some(
+        "ben@example.org".parse::<parcours_domain::EmailAddress>().unwrap().hash(&keys.address),
+    );
     shop.store.consent().record(shop.tenant, anna, vec![fact], at(0)).await.unwrap();
     let ben = shop.reader("ben").await;
     shop.send(ben, "b").await;
@@ -144,8 +150,46 @@ async fn facts_of_one_record_are_taken_together(store: Store) {
     assert!(found.iter().all(|fact| fact.address.is_some()), "said for the present address");
 }
 
+async fn facts_of_an_absorbed_contact_go_on_counting(store: Store) {
+    let shop = Shop::open(store).await;
+    let visitor = shop.contact("visitor", "anna@example.org").await;
+    let anna = shop.contact("anna", "anna@example.org").await;
+    shop.say(anna, FactKind::Given, news(), at(0)).await;
+    shop.send(visitor, "before").await;
+    let claimed = shop.claim(1).await;
+    shop.commit(visitor, |commit| commit.absorbed_into = Some(anna)).await;
+    assert_eq!(shop.dot(&claimed, 2).await, [parcours_store::DotAnswer::Rejudge]);
+    let ids = [claimed[0].message];
+    let again = shop.store.delivery().reread(shop.tenant, claimed[0].claim_id, &ids).await.unwrap();
+    assert_eq!((again[0].contact, judge(&again[0])), (anna, Ok(())));
+
+    // Said by a link in a mail to the contact that is no more.
+    shop.say(visitor, FactKind::Withdrawn, news(), at(1)).await;
+    assert_eq!(shop.dot(&again, 3).await, [parcours_store::DotAnswer::Rejudge]);
+    assert_eq!(shop.inbox(anna, "consent").await.len(), 2);
+    shop.send(anna, "after").await;
+    assert_eq!(judge(&shop.claim(4).await[0]), Err(Refusal::Withdrawn));
+    assert_eq!(facts_of(&shop, visitor).await.len(), 2, "one timeline");
+}
+
+async fn a_suppressed_address_does_not_follow_the_contact_to_a_new_one(store: Store) {
+    let shop = Shop::open(store).await;
+    let anna = shop.reader("anna").await;
+    shop.say(anna, FactKind::Suppressed, Scope::AllMarketing, at(1)).await;
+    shop.send(anna, "a").await;
+    let claimed = shop.claim(1).await;
+    assert_eq!(judge(&claimed[0]), Err(Refusal::Suppressed));
+    assert_eq!(shop.contact("anna", "anna@new.example.org").await, anna);
+    assert_eq!(shop.dot(&claimed, 2).await, [parcours_store::DotAnswer::Rejudge]);
+    let ids = [claimed[0].message];
+    let again = shop.store.delivery().reread(shop.tenant, claimed[0].claim_id, &ids).await.unwrap();
+    assert_eq!(judge(&again[0]), Ok(()));
+    assert_eq!(shop.dot(&again, 3).await, [parcours_store::DotAnswer::Go]);
+}
+
 async fn facts_of(shop: &Shop, contact: ContactId) -> Vec<parcours_domain::consent::ConsentFact> {
-    let page = shop.brand().timeline(contact, &parcours_store::PageRequest::first(500)).await.unwrap();
+    let page =
+        shop.brand().timeline(contact, &parcours_store::PageRequest::first(500)).await.unwrap();
     page.items
         .into_iter()
         .filter_map(|entry| match entry.item {

@@ -1,5 +1,7 @@
 //! The final commit before DATA: nothing leaves that was withdrawn, halted or taken over before.
 
+#![expect(clippy::unwrap_used, reason = "a story fails by panicking")]
+
 #[macro_use]
 mod side_support;
 
@@ -33,12 +35,8 @@ async fn a_withdrawal_between_claim_and_dot_is_judged_again(store: Store) {
     shop.say(anna, FactKind::Withdrawn, Scope::Topic(name("news")), at(1)).await;
     assert_eq!(shop.dot(&claimed, 2).await, [DotAnswer::Rejudge]);
 
-    let again = shop
-        .store
-        .delivery()
-        .reread(shop.tenant, claimed[0].claim_id, &[message])
-        .await
-        .unwrap();
+    let again =
+        shop.store.delivery().reread(shop.tenant, claimed[0].claim_id, &[message]).await.unwrap();
     assert_eq!(judge(&again[0]), Err(Refusal::Withdrawn));
     let why = shop.brand().message_why(message).await.unwrap().unwrap();
     assert_eq!((why.message.receipt, why.attempts, why.links), (None, vec![], vec![]));

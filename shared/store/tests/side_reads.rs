@@ -1,5 +1,7 @@
 //! What people read: pages that cover everything once, timelines in order, clicks, quarantine.
 
+#![expect(clippy::unwrap_used, reason = "a story fails by panicking")]
+
 #[macro_use]
 mod side_support;
 
@@ -88,8 +90,8 @@ fn aside(what: &str, contact: Option<ContactId>) -> QuarantineEntry {
     }
 }
 
-async fn cursor_pages_cover_everything_once(store: Store) {
-    let shop = Shop::open(store).await;
+/// Seven contacts, messages, runs, set-aside inputs and mails.
+async fn seven_of_everything(shop: &Shop) -> BTreeSet<parcours_domain::MessageId> {
     let brand = shop.brand();
     let mut ids = BTreeSet::new();
     for n in 0..7 {
@@ -108,33 +110,50 @@ async fn cursor_pages_cover_everything_once(store: Store) {
         end
     });
     shop.store.delivery().finish(ends.collect()).await.unwrap();
+    ids
+}
+
+async fn cursor_pages_cover_everything_once(store: Store) {
+    let shop = Shop::open(store).await;
+    let ids = seven_of_everything(&shop).await;
+    let brand = shop.brand();
     for limit in [1, 2, 3, 7, 8, 500] {
         let filter = MessageFilter::default();
-        let found = walk(limit, |m: &parcours_store::MessageRow| m.id, async |p: &PageRequest| {
-            brand.messages(&filter, p).await.unwrap()
-        })
+        let found = walk(
+            limit,
+            |m: &parcours_store::MessageRow| m.id,
+            async |p: &PageRequest| brand.messages(&filter, p).await.unwrap(),
+        )
         .await;
         assert!(found.windows(2).all(|pair| pair[0] > pair[1]), "newest first");
         assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (7, ids.clone()));
-        let found = walk(limit, |c: &parcours_store::ContactView| c.id, async |p: &PageRequest| {
-            brand.contacts(p).await.unwrap()
-        })
+        let found = walk(
+            limit,
+            |c: &parcours_store::ContactView| c.id,
+            async |p: &PageRequest| brand.contacts(p).await.unwrap(),
+        )
         .await;
         assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>().len()), (7, 7));
         let filter = RunFilter::default();
-        let found = walk(limit, |r: &parcours_store::RunView| r.id, async |p: &PageRequest| {
-            brand.runs(&filter, p).await.unwrap()
-        })
+        let found = walk(
+            limit,
+            |r: &parcours_store::RunView| r.id,
+            async |p: &PageRequest| brand.runs(&filter, p).await.unwrap(),
+        )
         .await;
         assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>().len()), (7, 7));
-        let found = walk(limit, |q: &parcours_store::QuarantineRow| q.id, async |p: &PageRequest| {
-            brand.quarantine(p).await.unwrap()
-        })
+        let found = walk(
+            limit,
+            |q: &parcours_store::QuarantineRow| q.id,
+            async |p: &PageRequest| brand.quarantine(p).await.unwrap(),
+        )
         .await;
         assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>().len()), (7, 7));
-        let found = walk(limit, |m: &parcours_store::MailboxRow| m.message, async |p: &PageRequest| {
-            brand.mailbox(p).await.unwrap()
-        })
+        let found = walk(
+            limit,
+            |m: &parcours_store::MailboxRow| m.message,
+            async |p: &PageRequest| brand.mailbox(p).await.unwrap(),
+        )
         .await;
         assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (7, ids.clone()));
     }
@@ -155,7 +174,8 @@ async fn filters_narrow_a_page(store: Store) {
     };
     let page = shop.brand().messages(&filter, &PageRequest::default()).await.unwrap();
     assert_eq!(page.items.iter().map(|m| m.id).collect::<Vec<_>>(), [mine]);
-    let rows = [run_row("r1", "welcome", "waiting", at(0)), run_row("r2", "other", "finished", at(0))];
+    let rows =
+        [run_row("r1", "welcome", "waiting", at(0)), run_row("r2", "other", "finished", at(0))];
     shop.commit(anna, |commit| commit.runs.extend(rows)).await;
     let filter = RunFilter { status: Some("finished".to_owned()), ..RunFilter::default() };
     let page = shop.brand().runs(&filter, &PageRequest::default()).await.unwrap();
@@ -198,9 +218,11 @@ async fn a_timeline_is_in_order_across_pages(store: Store) {
     let mut walks = Vec::new();
     for limit in [1, 2, 3, 5, 500] {
         walks.push(
-            walk(limit, |e: &parcours_store::TimelineEntry| (e.at, kind(&e.item)), async |p: &PageRequest| {
-                brand.timeline(anna, p).await.unwrap()
-            })
+            walk(
+                limit,
+                |e: &parcours_store::TimelineEntry| (e.at, kind(&e.item)),
+                async |p: &PageRequest| brand.timeline(anna, p).await.unwrap(),
+            )
             .await,
         );
     }
@@ -208,7 +230,10 @@ async fn a_timeline_is_in_order_across_pages(store: Store) {
     assert!(walks.iter().all(|walk| *walk == walks[0]));
     assert!(walks[0].windows(2).all(|pair| pair[0].0 <= pair[1].0));
     let minute: Vec<_> = walks[0].iter().filter(|(moment, _)| *moment == at(2)).collect();
-    assert_eq!(minute.iter().map(|(_, kind)| *kind).collect::<Vec<_>>(), ["event", "run", "message", "trace"]);
+    assert_eq!(
+        minute.iter().map(|(_, kind)| *kind).collect::<Vec<_>>(),
+        ["event", "run", "message", "trace"]
+    );
 }
 
 async fn a_contact_is_found_by_its_identity_and_its_address(store: Store) {

@@ -18,7 +18,7 @@ pub const ROOT_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899
 
 enum Ground {
     Sqlite(tempfile::TempDir),
-    Postgres(TempDatabase),
+    Postgres(Box<TempDatabase>),
 }
 
 /// Where a store lives; may be opened again and again.
@@ -34,7 +34,7 @@ impl TempPlace {
     pub async fn new(backend: Backend) -> Result<Self> {
         let ground = match backend {
             Backend::Sqlite => Ground::Sqlite(tempfile::tempdir()?),
-            Backend::Postgres => Ground::Postgres(TempDatabase::new().await?),
+            Backend::Postgres => Ground::Postgres(Box::new(TempDatabase::new().await?)),
         };
         Ok(Self { ground })
     }

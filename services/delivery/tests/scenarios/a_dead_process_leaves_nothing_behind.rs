@@ -18,8 +18,7 @@ fn moments(stage: &Stage) -> Moments {
 async fn die_holding(stage: &Stage, past_the_dot: &[MessageId]) {
     let door = stage.store.delivery();
     let now = moments(stage);
-    let order =
-        ClaimOrder { tenant: stage.tenant, lane: 0, count: 100, lease_ms: 900_000, now };
+    let order = ClaimOrder { tenant: stage.tenant, lane: 0, count: 100, lease_ms: 900_000, now };
     let claimed = door.claim(&order).await.unwrap();
     for one in claimed {
         assert!(gate::judge(&one, now.product).is_ok());

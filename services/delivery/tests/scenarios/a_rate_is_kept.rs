@@ -6,7 +6,9 @@ use crate::stage::{Stage, Wanted};
 
 /// Waits until so many messages of the list have been sent.
 async fn sent(stage: &Stage, ids: &[parcours_domain::MessageId], count: usize) -> usize {
+    let begun = std::time::Instant::now();
     loop {
+        assert!(begun.elapsed().as_secs() < 60, "they do not arrive");
         let mut sent = 0;
         for id in ids {
             sent += usize::from(stage.message(*id).await.status == SendOutcome::Sent.as_str());

@@ -15,7 +15,7 @@ use parcours_domain::{
 use parcours_kit::{Chance as _, Clock as _, OsChance, ProductClock};
 use parcours_queue::MemoryTokens;
 use parcours_store::{
-    ApiMessage, ContactCommit, CommitOutcome, IdentityQuery, MessageRow, NewAddress, NewDocument,
+    ApiMessage, CommitOutcome, ContactCommit, IdentityQuery, MessageRow, NewAddress, NewDocument,
     NewFact, Resolution, RootKeySource, Store, StoreConfig,
 };
 use parcours_testkit::ContactState;
@@ -139,7 +139,12 @@ impl Stage {
             });
             self.publish("Topic", topic, body, None).await;
         }
-        self.template("hello", "Hello", "<p>Hello <a href=\"https://shop.example/new\">new</a></p>").await;
+        self.template(
+            "hello",
+            "Hello",
+            "<p>Hello <a href=\"https://shop.example/new\">new</a></p>",
+        )
+        .await;
         self.template("receipt", "Your order", "<p>Thank you.</p>").await;
     }
 
@@ -226,12 +231,13 @@ impl Stage {
         let (tenant, now) = (self.tenant, self.clock.now());
         let query = IdentityQuery { user_id: Some(user.to_owned()), ..IdentityQuery::default() };
         let chance = |kind: &str, value: &str| OsChance.contact(tenant, kind, value);
-        let resolved =
-            self.store.for_tenant(tenant).resolve(&[query], &chance, now).await.unwrap();
+        let resolved = self.store.for_tenant(tenant).resolve(&[query], &chance, now).await.unwrap();
         let Resolution::Contact(contact) = resolved[0].contact else { panic!("no contact") };
         let handle = OsChance.contact(tenant, "user_id", user).1;
-        let attributes: Properties =
-            attributes.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+        let attributes: Properties = attributes
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), Value::from(*value)))
+            .collect();
         let state = ContactState { handle, attributes, runs: Vec::new(), entries: Vec::new() };
         let place = (tenant, contact, shard_of(contact, self.store.shards()));
         let state = state.encode().unwrap();

@@ -60,7 +60,8 @@ pub fn may(key: &ApiKey, scope: KeyScope) -> bool {
 /// # Errors
 /// 401 without one, 503 when the store does not answer.
 pub async fn authenticate(gateway: &Gateway, headers: &HeaderMap) -> Result<ApiKey, Problem> {
-    let text = credential::key_text(headers).ok_or_else(|| unauthorised("no key came with the request"))?;
+    let text = credential::key_text(headers)
+        .ok_or_else(|| unauthorised("no key came with the request"))?;
     let now = machine_now();
     if let Some(key) = gateway.keys.get(&text, now) {
         return Ok(key);
@@ -84,7 +85,8 @@ pub async fn choose_brand(
     key: &ApiKey,
     headers: &HeaderMap,
 ) -> Result<TenantId, Problem> {
-    let named = headers.get(BRAND_HEADER).map(|value| value.to_str().unwrap_or("").trim().to_owned());
+    let named =
+        headers.get(BRAND_HEADER).map(|value| value.to_str().unwrap_or("").trim().to_owned());
     match (reach(key), named) {
         (Reach::Brand(tenant), None) => Ok(tenant),
         (Reach::Brand(tenant), Some(name)) => {

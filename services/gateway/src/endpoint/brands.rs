@@ -29,7 +29,9 @@ pub struct Api;
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(
-            resource("/v1/brands", "GET, HEAD, POST").route(get().to(list)).route(web::post().to(create)),
+            resource("/v1/brands", "GET, HEAD, POST")
+                .route(get().to(list))
+                .route(web::post().to(create)),
         )
         .service(resource("/v1/organisations", "GET, HEAD").route(get().to(organisations)));
 }

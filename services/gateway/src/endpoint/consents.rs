@@ -101,7 +101,9 @@ fn fact(fact: &ConsentFactRequest) -> Result<FactRequest, Problem> {
     })?;
     let channel = match fact.channel.as_deref() {
         None => Channel::Email,
-        Some(text) => Channel::parse(text).ok_or_else(|| invalid("channel", "`channel` is email"))?,
+        Some(text) => {
+            Channel::parse(text).ok_or_else(|| invalid("channel", "`channel` is email"))?
+        }
     };
     let scope = match &fact.topic {
         None => Scope::AllMarketing,
@@ -115,7 +117,10 @@ fn fact(fact: &ConsentFactRequest) -> Result<FactRequest, Problem> {
         return Err(invalid("source", format!("`source` has 1 to {TEXT_CHARS_MAX} characters")));
     }
     if fact.wording.as_ref().is_some_and(|text| text.chars().count() > TEXT_CHARS_MAX) {
-        return Err(invalid("wording", format!("`wording` has at most {TEXT_CHARS_MAX} characters")));
+        return Err(invalid(
+            "wording",
+            format!("`wording` has at most {TEXT_CHARS_MAX} characters"),
+        ));
     }
     let (source, wording) = (fact.source.clone(), fact.wording.clone());
     Ok(FactRequest { kind, scope, channel, source, wording, address })

@@ -13,7 +13,9 @@ use serde_json::json;
 use utoipa::{IntoParams, OpenApi};
 use uuid::Uuid;
 
-use super::{PageQuery, ReadRefusals, ask, found, get, messages, page_of, page_request, read, resource, runs};
+use super::{
+    PageQuery, ReadRefusals, ask, found, get, messages, page_of, page_request, read, resource, runs,
+};
 use crate::{
     auth::{Access, Read},
     reply::show,

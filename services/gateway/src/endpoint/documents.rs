@@ -277,14 +277,24 @@ async fn sources(
         }
         _ => {
             let detail = "send Content-Type: application/json (a list of files) or application/yaml (one source)";
-            return Err(Problem::new(415, "unsupported_media_type", "Media type not supported", detail));
+            return Err(Problem::new(
+                415,
+                "unsupported_media_type",
+                "Media type not supported",
+                detail,
+            ));
         }
     };
     let files = if media == "application/json" {
         parse::<DocumentsRequest>(&bytes)?.files
     } else {
         let source = String::from_utf8(bytes.to_vec()).map_err(|_| {
-            Problem::new(400, "invalid_utf8", "Not UTF-8", "the body holds bytes that are not UTF-8")
+            Problem::new(
+                400,
+                "invalid_utf8",
+                "Not UTF-8",
+                "the body holds bytes that are not UTF-8",
+            )
         })?;
         vec![SourceFile { name: "body".to_owned(), source }]
     };
@@ -304,7 +314,8 @@ async fn read_set(files: Vec<SourceFile>) -> Result<DocumentSet, Problem> {
 fn of_publish(error: &PublishError) -> Problem {
     match error {
         PublishError::Problems(problems) => {
-            let detail = format!("nothing was published: {} problems, each in `errors`", problems.len());
+            let detail =
+                format!("nothing was published: {} problems, each in `errors`", problems.len());
             Problem::new(422, "invalid_documents", "Documents have problems", detail)
                 .with_errors(problems.iter().map(publish::fault).collect())
         }

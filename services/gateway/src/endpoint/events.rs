@@ -81,7 +81,7 @@ async fn apply(
         identify_by_email: settings.identify_by_email,
     };
     let text = segment_item(event, key).to_string();
-    let raw = [RawItem { index: 0, text: &text, damaged: false }];
+    let raw = [RawItem { index: 0, text: &text, bytes: text.as_bytes(), damaged: false }];
     let fate = ingest.fates(&raw).await?.into_iter().next().ok_or_else(failure::internal)?;
     answer(fate)
 }

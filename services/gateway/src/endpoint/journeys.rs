@@ -91,8 +91,9 @@ async fn set(
     let name: Name = read(name, "name", "a journey's name")?;
     let work = async {
         let (state, now) = (&access.gateway.state, access.now());
-        let changed = access.store().set_document_status(Kind::Journey.as_str(), &name, status, now);
-        found(changed.await, "journey")?;
+        let kind = Kind::Journey.as_str();
+        let changed = access.store().set_document_status(kind, &name, status, now).await;
+        found(changed, "journey")?;
         state.worker.plans_changed(access.tenant);
         // Also after archiving: live runs of an archived journey go on.
         if status != DocumentStatus::Paused {

@@ -30,7 +30,9 @@ pub struct Api;
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(
-            resource("/v1/keys", "GET, HEAD, POST").route(get().to(list)).route(web::post().to(create)),
+            resource("/v1/keys", "GET, HEAD, POST")
+                .route(get().to(list))
+                .route(web::post().to(create)),
         )
         .service(resource("/v1/keys/{id}", "DELETE").route(web::delete().to(revoke)));
 }
@@ -119,12 +121,12 @@ pub fn above_scope(key: &ApiKey) -> Uuid {
 async fn visible(access: &Above<Admin>) -> Result<Vec<ApiKey>, Problem> {
     let admin = access.gateway.state.store.admin();
     match reach(&access.key) {
-        Reach::Install => ask(admin.keys(None, None).await),
-        Reach::Brand(tenant) => ask(admin.keys(None, Some(tenant)).await),
+        Reach::Install => ask(admin.api_keys(None, None).await),
+        Reach::Brand(tenant) => ask(admin.api_keys(None, Some(tenant)).await),
         Reach::Organisation(organisation) => {
-            let mut keys = ask(admin.keys(Some(organisation), None).await)?;
+            let mut keys = ask(admin.api_keys(Some(organisation), None).await)?;
             for brand in ask(admin.brands(Some(organisation)).await)? {
-                keys.extend(ask(admin.keys(None, Some(brand.tenant)).await)?);
+                keys.extend(ask(admin.api_keys(None, Some(brand.tenant)).await)?);
             }
             Ok(keys)
         }
@@ -176,7 +178,8 @@ async fn reach_of(
         }
         (Some("organisation"), Reach::Brand(_)) => {
             let detail = "a brand's key makes keys for its brand only";
-            Err(Problem::new(403, "reach_required", "Key does not reach so far", detail).at("reach"))
+            Err(Problem::new(403, "reach_required", "Key does not reach so far", detail)
+                .at("reach"))
         }
         (Some(_), _) => Err(invalid("reach", "`reach` is brand or organisation")),
     }
@@ -184,8 +187,8 @@ async fn reach_of(
 
 fn scopes(kind: KeyKind, wanted: &[String]) -> Result<BTreeSet<KeyScope>, Problem> {
     let scopes: Option<BTreeSet<_>> = wanted.iter().map(|text| KeyScope::parse(text)).collect();
-    let scopes = scopes
-        .ok_or_else(|| invalid("scopes", "`scopes` holds of ingest, read, manage, admin"))?;
+    let scopes =
+        scopes.ok_or_else(|| invalid("scopes", "`scopes` holds of ingest, read, manage, admin"))?;
     match kind {
         KeyKind::Public if scopes.iter().all(|scope| *scope == KeyScope::Ingest) => {
             Ok(BTreeSet::from([KeyScope::Ingest]))

@@ -3,11 +3,13 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use parcours_domain::{
     Channel, ContactId, EmailAddress, MessageClass, MessageId, Millis, Name, Value,
-    hash::sha256_head, value::Properties,
+    value::Properties,
 };
 use parcours_journey::{Document, Kind};
 use parcours_kit::Problem;
-use parcours_store::{ApiMessage, DocumentRow, Enqueued, KeyScope, MessageFilter, MessageRow, MessageWhy};
+use parcours_store::{
+    ApiMessage, DocumentRow, Enqueued, KeyScope, MessageFilter, MessageRow, MessageWhy,
+};
 use parcours_wire::http::{
     PageOf,
     message::{MessageAnswer, MessageRequest, MessageView, WhyView},
@@ -17,7 +19,9 @@ use serde_json::json;
 use utoipa::{IntoParams, OpenApi};
 use uuid::Uuid;
 
-use super::{ReadRefusals, WriteRefusals, ask, found, get, invalid, page_of, page_request, read, resource};
+use super::{
+    ReadRefusals, WriteRefusals, ask, found, get, invalid, page_of, page_request, read, resource,
+};
 use crate::{
     auth::{Access, Manage, Read},
     body::JsonBody,
@@ -37,7 +41,9 @@ pub struct Api;
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(
-            resource("/v1/messages", "GET, HEAD, POST").route(get().to(list)).route(web::post().to(send)),
+            resource("/v1/messages", "GET, HEAD, POST")
+                .route(get().to(list))
+                .route(web::post().to(send)),
         )
         .service(resource("/v1/messages/{id}", "GET, HEAD").route(get().to(one)))
         .service(resource("/v1/messages/{id}/why", "GET, HEAD").route(get().to(why)));
@@ -135,9 +141,15 @@ async fn send(
     body: JsonBody<MessageRequest>,
 ) -> Result<HttpResponse, Problem> {
     let Some(key) = idempotent::key_of(&request)? else {
-        let detail = "a message needs the header Idempotency-Key, so that a repeat does not send it twice";
-        return Err(Problem::new(400, "idempotency_key_required", "Idempotency-Key required", detail)
-            .at(idempotent::HEADER));
+        let detail =
+            "a message needs the header Idempotency-Key, so that a repeat does not send it twice";
+        return Err(Problem::new(
+            400,
+            "idempotency_key_required",
+            "Idempotency-Key required",
+            detail,
+        )
+        .at(idempotent::HEADER));
     };
     let work = enqueue(&access, &body.value, key);
     idempotent::once(&access.gateway, access.tenant.0, &request, &body.bytes, work).await
@@ -164,7 +176,7 @@ async fn enqueue(
         class: MessageClass::Transactional,
         channel: Channel::Email,
         data: data(wanted)?,
-        lane: lane(address.and_then(|one| one.address.as_ref())),
+        lane: address.and_then(|one| one.address.as_ref()).map_or(0, EmailAddress::lane),
         not_before: now,
         expires_at: now + expiry,
     };
@@ -184,8 +196,10 @@ async fn template_and_topic(
     match ask(publish::store::head(&store, Kind::Topic, &topic).await)? {
         Some(Document::Topic(topic)) if topic.class == MessageClass::Transactional => {}
         Some(_) => {
-            let detail = "only transactional topics are sent by the API; marketing goes by journeys";
-            return Err(Problem::new(422, "not_transactional", "Topic not transactional", detail).at("topic"));
+            let detail =
+                "only transactional topics are sent by the API; marketing goes by journeys";
+            return Err(Problem::new(422, "not_transactional", "Topic not transactional", detail)
+                .at("topic"));
         }
         None => return Err(unknown("topic")),
     }
@@ -194,8 +208,13 @@ async fn template_and_topic(
     let template = template.ok_or_else(|| unknown("template"))?;
     if !published_by_admin(access, &template).await? {
         let detail = "what is sent without consent is published by an admin key: publish this template with one";
-        return Err(Problem::new(403, "needs_admin_template", "Template not published by an admin", detail)
-            .at("template"));
+        return Err(Problem::new(
+            403,
+            "needs_admin_template",
+            "Template not published by an admin",
+            detail,
+        )
+        .at("template"));
     }
     Ok((template, topic))
 }
@@ -206,7 +225,7 @@ async fn published_by_admin(access: &Access<Manage>, row: &DocumentRow) -> Resul
     if publisher == access.key.id {
         return Ok(crate::auth::may(&access.key, KeyScope::Admin));
     }
-    let keys = ask(access.gateway.state.store.admin().keys(None, None).await)?;
+    let keys = ask(access.gateway.state.store.admin().api_keys(None, None).await)?;
     let key = keys.iter().find(|key| key.id == publisher);
     Ok(key.is_some_and(|key| crate::auth::may(key, KeyScope::Admin)))
 }
@@ -215,7 +234,8 @@ async fn sender_and_expiry(
     access: &Access<Manage>,
     wanted: &MessageRequest,
 ) -> Result<(Name, Millis), Problem> {
-    let brand = ask(publish::store::brand_document(&access.gateway.state.store, access.tenant).await)?;
+    let brand =
+        ask(publish::store::brand_document(&access.gateway.state.store, access.tenant).await)?;
     let expiry = brand.as_ref().map(|brand| brand.expiry.transactional.millis());
     let sender = match &wanted.sender {
         Some(text) => read(text, "sender", "a sender's name")?,
@@ -234,18 +254,10 @@ fn data(wanted: &MessageRequest) -> Result<Properties, Problem> {
     match wanted.data.clone().map(Value::from_json) {
         None | Some(Value::Null) => Ok(Properties::new()),
         Some(Value::Map(map)) => Ok(map),
-        Some(Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) | Value::List(_)) => {
-            Err(invalid("data", "`data` is an object"))
-        }
+        Some(
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) | Value::List(_),
+        ) => Err(invalid("data", "`data` is an object")),
     }
-}
-
-/// The recipient domain's bucket of 64; 0 without an address.
-fn lane(address: Option<&EmailAddress>) -> i64 {
-    address.map_or(0, |address| {
-        let head = u64::from_be_bytes(sha256_head(&[b"lane", address.domain().as_bytes()]));
-        i64::try_from(head % 64).unwrap_or(0)
-    })
 }
 
 fn unknown(what: &'static str) -> Problem {
@@ -288,9 +300,10 @@ pub fn why_view(why: &MessageWhy) -> WhyView {
             "stage": one.stage, "result": one.result, "code": one.code, "enhanced": one.enhanced,
         })
     });
-    let links = why.links.iter().map(
-        |one| json!({ "number": one.number, "url": one.url, "clicked_at": one.clicked_at }),
-    );
+    let links = why
+        .links
+        .iter()
+        .map(|one| json!({ "number": one.number, "url": one.url, "clicked_at": one.clicked_at }));
     let receipt = why.message.receipt.as_deref();
     WhyView {
         message: view(&why.message),

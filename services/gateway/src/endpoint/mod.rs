@@ -89,7 +89,8 @@ pub fn ask<T>(answer: Result<T, StoreError>) -> Result<T, Problem> {
 /// # Errors
 /// The store's error, or 404 when there is none.
 pub fn found<T>(answer: Result<Option<T>, StoreError>, what: &str) -> Result<T, Problem> {
-    ask(answer)?.ok_or_else(|| failure::not_found(&format!("there is no such {what} in this brand")))
+    ask(answer)?
+        .ok_or_else(|| failure::not_found(&format!("there is no such {what} in this brand")))
 }
 
 /// A member read from its text.

@@ -8,7 +8,9 @@ use parcours_wire::http::{PageOf, quarantine::QuarantineView};
 use utoipa::OpenApi;
 use uuid::Uuid;
 
-use super::{PageQuery, ReadRefusals, WriteRefusals, ask, found, get, page_of, page_request, resource};
+use super::{
+    PageQuery, ReadRefusals, WriteRefusals, ask, found, get, page_of, page_request, resource,
+};
 use crate::{
     auth::{Access, Manage, Read},
     failure, idempotent,
@@ -88,16 +90,18 @@ async fn requeue(
 }
 
 async fn give_back(access: &Access<Manage>, id: QuarantineId) -> Result<Reply, Problem> {
-    let store = access.store();
-    let row = found(store.quarantined(id).await, "input")?;
-    if row.requeued_at.is_none() && row.contact.is_none() {
-        take_again(access, &row).await?;
-    }
-    match ask(store.requeue(id, access.now()).await)? {
+    let (store, now) = (access.store(), access.now());
+    match ask(store.requeue(id, now).await)? {
         Requeued::ToContact(contact) => access.gateway.state.worker.wake(access.tenant, contact),
-        // Its event was committed just above; a crash in between leads here again as a duplicate.
-        Requeued::Payload(_) | Requeued::Already => {}
-        Requeued::NotFound => return Err(failure::not_found("it was discarded meanwhile")),
+        // A crash between the two leads here again, and finds a duplicate.
+        Requeued::Payload(row) => {
+            take_again(access, &row).await?;
+            ask(store.mark_requeued(id, now).await)?;
+        }
+        Requeued::Already => {}
+        Requeued::NotFound => {
+            return Err(failure::not_found("there is no such input in this brand"));
+        }
     }
     Ok(Reply::ok(&view(found(store.quarantined(id).await, "input")?)))
 }

@@ -57,7 +57,9 @@ async fn list(access: Access<Read>, query: web::Query<RunQuery>) -> Result<HttpR
     let query = query.into_inner();
     let journey = query.journey.as_deref();
     let filter = RunFilter {
-        journey: journey.map(|text| read::<Name>(text, "journey", "a journey's name")).transpose()?,
+        journey: journey
+            .map(|text| read::<Name>(text, "journey", "a journey's name"))
+            .transpose()?,
         status: query.status,
         contact: query.contact.map(ContactId),
     };

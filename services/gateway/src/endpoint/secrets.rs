@@ -19,21 +19,16 @@ const SECRET_BYTES_MAX: usize = 64 * 1024;
 
 /// The group's part of the OpenAPI document.
 #[derive(OpenApi)]
-#[openapi(
-    paths(list, put, delete),
-    components(schemas(SecretRequest, SecretView, SecretList))
-)]
+#[openapi(paths(list, put, delete), components(schemas(SecretRequest, SecretView, SecretList)))]
 pub struct Api;
 
 /// The group's routes.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(resource("/v1/secrets", "GET, HEAD").route(get().to(list)))
-        .service(
-            resource("/v1/secrets/{name}", "DELETE, PUT")
-                .route(web::put().to(put))
-                .route(web::delete().to(delete)),
-        );
+    config.service(resource("/v1/secrets", "GET, HEAD").route(get().to(list))).service(
+        resource("/v1/secrets/{name}", "DELETE, PUT")
+            .route(web::put().to(put))
+            .route(web::delete().to(delete)),
+    );
 }
 
 /// List the names of secrets

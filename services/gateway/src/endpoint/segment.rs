@@ -7,7 +7,10 @@ use parcours_domain::EventKind;
 use parcours_kit::Problem;
 use parcours_store::{KeyKind, KeyScope};
 use parcours_wire::http::ingest::IngestAnswer;
-use utoipa::{IntoResponses, OpenApi, openapi::{RefOr, Response}};
+use utoipa::{
+    IntoResponses, OpenApi,
+    openapi::{RefOr, Response},
+};
 
 use super::{refusals, resource};
 use crate::{
@@ -176,6 +179,7 @@ async fn begin<'a>(
 }
 
 fn too_many(items: usize, most: usize) -> Problem {
-    let detail = format!("a batch has at most {most} items, this one has {items}; send it in parts");
+    let detail =
+        format!("a batch has at most {most} items, this one has {items}; send it in parts");
     Problem::new(413, "too_many_items", "Too many items", detail).at("batch")
 }

@@ -7,12 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use parcours_domain::{
-    ContactId, EventId, EventKey, EventKind, QuarantineId, TenantId, Timestamp,
-    hash::{sha256, sha256_head},
-};
+use parcours_domain::{ContactId, EventId, EventKind, TenantId};
 use parcours_kit::{Problem, telemetry::metrics};
-use parcours_store::{IdentityQuery, QuarantineEntry, Resolution, TenantStore};
+use parcours_store::{IdentityQuery, Resolution, TenantStore};
 use parcours_wire::{ContactEvents, ItemOutcome, http::ingest::IngestAnswer};
 
 use super::{
@@ -70,7 +67,7 @@ impl Ingest<'_> {
             .iter()
             .zip(&fates)
             .filter_map(|(raw, fate)| match fate {
-                Fate::Faulty(fault) => Some(self.entry(raw.text.as_bytes(), fault)),
+                Fate::Faulty(fault) => Some(self.entry(raw.bytes, fault)),
                 Fate::Applied(..) | Fate::Duplicate(..) | Fate::SetAside(_) => None,
             })
             .collect();
@@ -106,60 +103,6 @@ impl Ingest<'_> {
         self.hand_over(pending, contacts, &mut fates).await?;
         // Every place got its fate above; a hole would be our fault and is not acknowledged.
         fates.into_iter().map(|fate| fate.ok_or_else(failure::internal)).collect()
-    }
-
-    /// A body that is no batch: kept as it came, up to the cap, and answered as one item.
-    ///
-    /// # Errors
-    /// 503 when it cannot be kept.
-    pub async fn take_unreadable(&self, bytes: &[u8], mut fault: Fault) -> Result<IngestAnswer, Problem> {
-        let cap = self.gateway.state.limits.quarantine_bytes_max;
-        if bytes.len() > cap {
-            fault.message = format!("{} (the first {cap} bytes are kept)", fault.message);
-        }
-        self.keep(&[self.entry(bytes, &fault)]).await?;
-        let mut tally = Tally::default();
-        tally.set_aside(0, &fault);
-        let answer = tally.answer();
-        count(&answer);
-        Ok(answer)
-    }
-
-    /// Keeps faulty items.
-    async fn keep(&self, entries: &[QuarantineEntry]) -> Result<(), Problem> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let kept = self.store.quarantine_items(entries, self.rules.received_at).await;
-        kept.map(|_| ()).map_err(|error| failure::of_store(&error))
-    }
-
-    fn entry(&self, payload: &[u8], fault: &Fault) -> QuarantineEntry {
-        let cap = self.gateway.state.limits.quarantine_bytes_max;
-        let payload = payload.get(..cap).unwrap_or(payload);
-        let id = QuarantineId::v7(self.rules.received_at, self.gateway.state.chance.tail());
-        QuarantineEntry {
-            id,
-            contact: None,
-            origin: "ingest".to_owned(),
-            code: fault.code.to_owned(),
-            detail: fault.message.clone(),
-            payload: self.with_kind(payload),
-            key: Some(fault_key(fault.code, payload)),
-            body_hash: Some(sha256(&[payload])),
-        }
-    }
-
-    /// On a route of one kind the item need not name it; what is kept does, so that it can be
-    /// taken through ingest again.
-    fn with_kind(&self, payload: &[u8]) -> Vec<u8> {
-        let kept = || payload.to_vec();
-        let Some(kind) = self.kind else { return kept() };
-        let Ok(serde_json::Value::Object(mut map)) = serde_json::from_slice(payload) else {
-            return kept();
-        };
-        map.insert("type".to_owned(), kind.as_str().into());
-        serde_json::to_vec(&map).unwrap_or_else(|_| kept())
     }
 
     fn made_id(&self) -> String {
@@ -272,7 +215,8 @@ impl Ingest<'_> {
     ) -> Result<Vec<(ContactId, Pending)>, Problem> {
         let tenant = self.store.tenant();
         let groups = group(waiting);
-        let batch = groups.iter().map(|(contact, pending)| contact_events(tenant, *contact, pending));
+        let batch =
+            groups.iter().map(|(contact, pending)| contact_events(tenant, *contact, pending));
         let outcomes = self.gateway.state.worker.accept(batch.collect()).await;
         refuse_unless_taken(&outcomes)?;
         let mut again = Vec::new();
@@ -285,7 +229,9 @@ impl Ingest<'_> {
                     ItemOutcome::Applied(event) => Fate::Applied(event, contact),
                     ItemOutcome::Duplicate(event) => Fate::Duplicate(event, contact),
                     ItemOutcome::Conflict => Fate::Faulty(other_body()),
-                    ItemOutcome::SetAside { code, detail } => Fate::SetAside(Fault::new(code, detail)),
+                    ItemOutcome::SetAside { code, detail } => {
+                        Fate::SetAside(Fault::new(code, detail))
+                    }
                     ItemOutcome::Merged(into) => {
                         again.push((into, one));
                         continue;
@@ -349,7 +295,8 @@ fn refuse_unless_taken(outcomes: &[Vec<ItemOutcome>]) -> Result<(), Problem> {
 /// 429: the same request later.
 #[must_use]
 pub fn busy_problem(seconds: u32) -> Problem {
-    let detail = "too much is being worked on; repeat the same request, what was done is recognised";
+    let detail =
+        "too much is being worked on; repeat the same request, what was done is recognised";
     Problem::new(429, "busy", "Too busy", detail).retry_after(seconds.max(1))
 }
 
@@ -360,41 +307,22 @@ fn set(fates: &mut [Option<Fate>], place: usize, fate: Fate) {
 }
 
 fn other_body() -> Fault {
-    let message = "the messageId came before with another body; the first one counts, use a new messageId";
+    let message =
+        "the messageId came before with another body; the first one counts, use a new messageId";
     Fault::new("duplicate_id_other_body", message)
 }
 
 fn contacts_differ() -> Fault {
-    let message = "both ids belong to known people; two known people are never made one automatically";
+    let message =
+        "both ids belong to known people; two known people are never made one automatically";
     Fault::new("known_contacts_differ", message)
 }
 
-/// What tells a repeated faulty item from a new one: the same payload at fault for the same
-/// reason is kept once. Members that a client stamps anew on each retry do not count.
-fn fault_key(code: &str, payload: &[u8]) -> EventKey {
-    let stable = match serde_json::from_slice(payload) {
-        Ok(serde_json::Value::Object(mut map)) => {
-            for member in ["sentAt", "receivedAt", "context"] {
-                map.remove(member);
-            }
-            item::canonical(&map).into_bytes()
-        }
-        Ok(_) | Err(_) => payload.to_vec(),
-    };
-    EventKey(sha256_head(&[b"set-aside", code.as_bytes(), &stable]))
-}
-
-fn count(answer: &IngestAnswer) {
+pub(super) fn count(answer: &IngestAnswer) {
     let total = |amount: u32, outcome: &'static str| {
         metrics().add("parcours_ingest_items_total", u64::from(amount), &[("outcome", outcome)]);
     };
     total(answer.accepted, "accepted");
     total(answer.duplicates, "duplicate");
     total(u32::try_from(answer.set_aside.len()).unwrap_or(u32::MAX), "set_aside");
-}
-
-/// How items are read for a key of this kind, now.
-#[must_use]
-pub const fn rules(received_at: Timestamp, window_days: u32, public_key: bool) -> Rules {
-    Rules { received_at, window_days, public_key }
 }

@@ -13,8 +13,10 @@ use serde_json::value::RawValue;
 pub struct RawItem<'a> {
     /// Its place in the request, from 0.
     pub index: u32,
-    /// Its JSON text.
+    /// Its JSON text; bytes that are not UTF-8 are replaced.
     pub text: &'a str,
+    /// Its bytes as they came.
+    pub bytes: &'a [u8],
     /// Whether bytes in it were not UTF-8.
     pub damaged: bool,
 }
@@ -31,8 +33,17 @@ pub struct NoBatch {
 
 /// The body as text, and where bytes had to be replaced.
 pub struct Text<'a> {
+    bytes: &'a [u8],
     text: Cow<'a, str>,
-    replaced: Vec<usize>,
+    replaced: Vec<Replaced>,
+}
+
+/// One replacement.
+struct Replaced {
+    /// Where it stands in the text.
+    at: usize,
+    /// How many bytes it stands for.
+    bytes: usize,
 }
 
 impl<'a> Text<'a> {
@@ -40,23 +51,24 @@ impl<'a> Text<'a> {
     #[must_use]
     pub fn read(bytes: &'a [u8]) -> Self {
         if let Ok(text) = std::str::from_utf8(bytes) {
-            return Self { text: Cow::Borrowed(text), replaced: Vec::new() };
+            return Self { bytes, text: Cow::Borrowed(text), replaced: Vec::new() };
         }
         let (mut text, mut replaced) = (String::with_capacity(bytes.len()), Vec::new());
         for chunk in bytes.utf8_chunks() {
             text.push_str(chunk.valid());
             if !chunk.invalid().is_empty() {
-                replaced.push(text.len());
+                replaced.push(Replaced { at: text.len(), bytes: chunk.invalid().len() });
                 text.push(char::REPLACEMENT_CHARACTER);
             }
         }
-        Self { text: Cow::Owned(text), replaced }
+        Self { bytes, text: Cow::Owned(text), replaced }
     }
 
     /// The body as one item.
     #[must_use]
     pub fn single(&self) -> RawItem<'_> {
-        RawItem { index: 0, text: &self.text, damaged: !self.replaced.is_empty() }
+        let damaged = !self.replaced.is_empty();
+        RawItem { index: 0, text: &self.text, bytes: self.bytes, damaged }
     }
 
     /// The items of the member `batch`, in order.
@@ -85,9 +97,17 @@ impl<'a> Text<'a> {
     fn item<'b>(&'b self, text: &'b str, index: u32) -> RawItem<'b> {
         let start = text.as_ptr() as usize - self.text.as_ptr() as usize;
         let end = start + text.len();
-        let first = self.replaced.partition_point(|place| *place < start);
-        let damaged = self.replaced.get(first).is_some_and(|place| *place < end);
-        RawItem { index, text, damaged }
+        let first = self.replaced.partition_point(|one| one.at < start);
+        let damaged = self.replaced.get(first).is_some_and(|one| one.at < end);
+        let bytes = self.bytes.get(self.before(start)..self.before(end)).unwrap_or_default();
+        RawItem { index, text, bytes, damaged }
+    }
+
+    /// How many bytes came before this place of the text.
+    fn before(&self, place: usize) -> usize {
+        let replacements = self.replaced.iter().take_while(|one| one.at < place);
+        replacements
+            .fold(place, |bytes, one| bytes + one.bytes - char::REPLACEMENT_CHARACTER.len_utf8())
     }
 }
 
@@ -97,16 +117,22 @@ mod tests {
 
     #[test]
     fn items_are_parted_unparsed() {
-        let text = Text::read(br#"{"sentAt":"x","batch":[{"a":1}, 7 ,"\ud800",[[[]]]],"context":{}}"#);
+        let text =
+            Text::read(br#"{"sentAt":"x","batch":[{"a":1}, 7 ,"\ud800",[[[]]]],"context":{}}"#);
         let items: Vec<_> = text.batch().unwrap().into_iter().map(|item| item.text).collect();
         assert_eq!(items, [r#"{"a":1}"#, "7", r#""\ud800""#, "[[[]]]"]);
     }
 
     #[test]
     fn bad_bytes_are_the_fault_of_their_own_item() {
-        let text = Text::read(b"{\"batch\":[{\"a\":\"\xff\"},{\"b\":\"\xef\xbf\xbd\"},{\"c\":\"\xc3\"}]}");
+        let text =
+            Text::read(b"{\"batch\":[{\"a\":\"\xff\"},{\"b\":\"\xef\xbf\xbd\"},{\"c\":\"\xc3\"}]}");
         let damaged: Vec<_> = text.batch().unwrap().into_iter().map(|item| item.damaged).collect();
         assert_eq!(damaged, [true, false, true]);
+        let kept: Vec<_> = text.batch().unwrap().into_iter().map(|item| item.bytes).collect();
+        assert_eq!(kept[0], b"{\"a\":\"\xff\"}");
+        assert_eq!(kept[1], "{\"b\":\"\u{fffd}\"}".as_bytes());
+        assert_eq!(kept[2], b"{\"c\":\"\xc3\"}");
     }
 
     #[test]

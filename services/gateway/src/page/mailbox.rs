@@ -74,7 +74,8 @@ async fn list(
     }
     body.push_str("</table>");
     if let Some(next) = page_of.next {
-        let _ = write!(body, "<p><a href=\"/mailbox/{brand}?cursor={}\">Older</a></p>", escape(&next));
+        let _ =
+            write!(body, "<p><a href=\"/mailbox/{brand}?cursor={}\">Older</a></p>", escape(&next));
     }
     Ok(page("Mailbox", &body))
 }

@@ -77,7 +77,8 @@ impl<'a> View<'a> {
     fn new(set: &'a DocumentSet, existing: &'a Existing, problems: &mut Vec<Problem>) -> Self {
         let mut templates = BTreeMap::new();
         for old in &existing.documents {
-            if let (Document::Template(document), Some(compiled)) = (&old.document, old.template()) {
+            if let (Document::Template(document), Some(compiled)) = (&old.document, old.template())
+            {
                 templates.insert(&document.name, compiled);
             }
         }
@@ -87,7 +88,8 @@ impl<'a> View<'a> {
                 Ok(compiled) => drop(templates.insert(&document.name, compiled)),
                 Err(found) => {
                     templates.remove(&document.name);
-                    problems.extend(found.iter().map(|one| located.places.locate(of_template(one))));
+                    problems
+                        .extend(found.iter().map(|one| located.places.locate(of_template(one))));
                 }
             }
         }
@@ -118,7 +120,10 @@ impl<'a> View<'a> {
         let old = self.existing.documents.iter().map(|old| &old.document);
         new.chain(old).find_map(|document| match document {
             Document::Brand(brand) => Some(brand),
-            Document::Sender(_) | Document::Topic(_) | Document::Template(_) | Document::Journey(_) => None,
+            Document::Sender(_)
+            | Document::Topic(_)
+            | Document::Template(_)
+            | Document::Journey(_) => None,
         })
     }
 
@@ -145,7 +150,12 @@ impl<'a> View<'a> {
 
     /// Compiles for its problems. A journey without a place is published already: what the set
     /// changes around it must not break it.
-    fn check_journey(&self, journey: &JourneyDocument, at: Option<&Located>, problems: &mut Vec<Problem>) {
+    fn check_journey(
+        &self,
+        journey: &JourneyDocument,
+        at: Option<&Located>,
+        problems: &mut Vec<Problem>,
+    ) {
         let mut found = match parcours_journey::compile(journey, 1, self) {
             Ok(_) => Vec::new(),
             Err(found) => found,
@@ -154,8 +164,10 @@ impl<'a> View<'a> {
         problems.extend(found.into_iter().map(|mut problem| match at {
             Some(located) => located.places.locate(problem),
             None => {
-                problem.message =
-                    format!("published journey {} would not work any more: {}", journey.name, problem.message);
+                problem.message = format!(
+                    "published journey {} would not work any more: {}",
+                    journey.name, problem.message
+                );
                 problem
             }
         }));
@@ -173,7 +185,12 @@ impl<'a> View<'a> {
             let Some(template) = self.templates.get(&send.template) else { continue };
             problems.extend(parcours_content::check_marketing(template).iter().map(|one| {
                 let message = format!("template {}: {}", send.template, one.message);
-                Problem::at(one.code, format!("steps[{place}].send.template"), message, one.help.clone())
+                Problem::at(
+                    one.code,
+                    format!("steps[{place}].send.template"),
+                    message,
+                    one.help.clone(),
+                )
             }));
         }
         problems
@@ -184,7 +201,10 @@ impl<'a> View<'a> {
         let live = self.existing.documents.iter().filter(|old| !old.archived);
         live.filter_map(|old| match &old.document {
             Document::Journey(journey) => Some(journey),
-            Document::Brand(_) | Document::Sender(_) | Document::Topic(_) | Document::Template(_) => None,
+            Document::Brand(_)
+            | Document::Sender(_)
+            | Document::Topic(_)
+            | Document::Template(_) => None,
         })
         .filter(|journey| self.set.get(Kind::Journey, &journey.name).is_none())
         .filter(|journey| {
@@ -202,7 +222,10 @@ impl<'a> View<'a> {
         let old = old.filter(|document| self.set.get(document.kind(), document.name()).is_none());
         new.chain(old).filter_map(|document| match document {
             Document::Journey(journey) => Some(journey),
-            Document::Brand(_) | Document::Sender(_) | Document::Topic(_) | Document::Template(_) => None,
+            Document::Brand(_)
+            | Document::Sender(_)
+            | Document::Topic(_)
+            | Document::Template(_) => None,
         })
     }
 
@@ -262,7 +285,10 @@ impl Catalogue for View<'_> {
         let fields = self.templates.get(name)?.fields_used().iter();
         Some(
             fields
-                .map(|field| FieldUse { path: field.path.clone(), has_default: field.has_default() })
+                .map(|field| FieldUse {
+                    path: field.path.clone(),
+                    has_default: field.has_default(),
+                })
                 .collect(),
         )
     }

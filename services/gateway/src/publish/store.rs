@@ -5,7 +5,9 @@ use parcours_journey::{
     Document, Kind, Problem,
     document::{BrandDocument, StoredDocumentError},
 };
-use parcours_store::{DocumentRow, DocumentStatus, NewDocument, Published, Store, StoreError, TenantStore};
+use parcours_store::{
+    DocumentRow, DocumentStatus, NewDocument, Published, Store, StoreError, TenantStore,
+};
 use parcours_wire::http::document::SourceFile;
 
 use super::{Checked, DocumentSet, Existing, ExistingDocument, check};
@@ -72,8 +74,13 @@ fn read(row: &DocumentRow) -> Result<Document, StoredDocumentError> {
 ///
 /// # Errors
 /// All problems.
-pub async fn check_apart(set: DocumentSet, existing: Existing) -> Result<(Checked, Existing), PublishError> {
-    let checked = tokio::task::spawn_blocking(move || check(&set, &existing).map(|checked| (checked, existing)));
+pub async fn check_apart(
+    set: DocumentSet,
+    existing: Existing,
+) -> Result<(Checked, Existing), PublishError> {
+    let checked = tokio::task::spawn_blocking(move || {
+        check(&set, &existing).map(|checked| (checked, existing))
+    });
     checked.await.map_err(|_| PublishError::Interrupted)?.map_err(PublishError::Problems)
 }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 use anyhow::{Context as _, bail};
 use parcours_domain::KeyId;
 use parcours_kit::machine_now;
-use parcours_store::{KeyKind, NewApiKey, KeyScope, StoreError};
+use parcours_store::{KeyKind, KeyScope, NewApiKey, StoreError};
 
 use super::client::Client;
 use crate::{

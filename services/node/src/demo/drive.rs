@@ -14,7 +14,7 @@ use parcours_domain::{
     Channel, ContactId, Millis, TenantId, Timestamp,
     consent::{FactKind, Scope},
 };
-use parcours_kit::{Chance as _, Clock as _};
+use parcours_kit::Clock as _;
 use parcours_store::{MailboxRow, PageRequest};
 use parcours_wire::{ConsentApi as _, FactRequest};
 
@@ -31,6 +31,9 @@ const NUDGES: [&str; 2] = ["relance-nouveautes", "relance-selection"];
 
 /// The template whose unsubscribe link some customers use.
 const THANKS: &str = "merci";
+
+/// Letters read from the mailbox at a time.
+const LETTERS_PAGE: u32 = 50;
 
 /// What happens at one moment from outside.
 #[derive(Default)]
@@ -149,12 +152,12 @@ impl<'a> Drive<'a> {
     /// before `from` are done.
     async fn read_letters(&mut self, since: Timestamp, from: Timestamp) -> anyhow::Result<()> {
         let store = self.node.store.for_tenant(self.tenant);
-        let mut page = PageRequest::first(500);
+        let mut page = PageRequest::first(LETTERS_PAGE);
         loop {
             let letters = store.mailbox(&page).await?;
             let new: Vec<MailboxRow> =
                 letters.items.into_iter().take_while(|row| row.arrived_at >= since).collect();
-            let reached_the_old = new.len() < 500;
+            let reached_the_old = new.len() < LETTERS_PAGE as usize;
             for row in &new {
                 self.react(row, from).await?;
             }

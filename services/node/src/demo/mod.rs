@@ -24,7 +24,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use parcours_domain::{TenantId, Timestamp, hash::sha256};
 use parcours_kit::{Clock as _, shutdown};
-use parcours_store::{KeyKind, NewApiKey, KeyScope};
+use parcours_store::{KeyKind, KeyScope, NewApiKey};
 use parcours_wire::http::document::SourceFile;
 
 use crate::{

@@ -10,9 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use super::{Contact, CycleEnd, Deps};
 use crate::{
     brands::Brands,
-    double::{
-        Double, Hints, TENANT, Trick, at, contact, event, interpreter, waiting_run,
-    },
+    double::{Double, Hints, TENANT, Trick, at, contact, event, interpreter, waiting_run},
     durable::Durable,
     work::{Gauge, TimersInFlight, Work},
 };
@@ -155,11 +153,14 @@ async fn a_refused_input_goes_alone_and_the_others_apply_in_order() {
 #[tokio::test]
 async fn an_input_that_panics_the_step_is_quarantined_and_the_contact_goes_on() {
     let mut bench = Bench::new();
-    let outcomes =
-        bench.apply(vec![event("a", "x"), event("b", "panic"), event("c", "y")]).await;
+    let outcomes = bench.apply(vec![event("a", "x"), event("b", "panic"), event("c", "y")]).await;
     assert!(matches!(
         outcomes[..],
-        [ItemOutcome::Applied(_), ItemOutcome::SetAside { code: "panic", .. }, ItemOutcome::Applied(_)]
+        [
+            ItemOutcome::Applied(_),
+            ItemOutcome::SetAside { code: "panic", .. },
+            ItemOutcome::Applied(_)
+        ]
     ));
     assert_eq!(bench.log(), ["x", "y"]);
     assert_eq!(bench.codes(), ["panic"]);
@@ -236,7 +237,10 @@ async fn a_key_taken_by_another_contact_meanwhile_is_a_repeat() {
 async fn when_the_store_cannot_be_read_nothing_is_done_and_so_told() {
     let mut bench = Bench::new();
     bench.double.inner().refuse_loads = true;
-    assert_eq!(bench.apply(numbered(2)).await, [ItemOutcome::Unavailable, ItemOutcome::Unavailable]);
+    assert_eq!(
+        bench.apply(numbered(2)).await,
+        [ItemOutcome::Unavailable, ItemOutcome::Unavailable]
+    );
     bench.double.inner().refuse_loads = false;
     assert!(all_applied(&bench.apply(numbered(2)).await));
     bench.double.trick(Trick::Moved);
@@ -328,10 +332,8 @@ async fn a_timer_that_panics_is_held_and_comes_back_by_requeue() {
     };
     deps.step = Arc::new(|_, _, _| panic!("planned"));
     bench.clock.advance_to(at(11_000));
-    let sound = std::mem::replace(
-        &mut bench.contact,
-        Contact::new(Arc::new(deps), TENANT, contact(1)),
-    );
+    let sound =
+        std::mem::replace(&mut bench.contact, Contact::new(Arc::new(deps), TENANT, contact(1)));
     bench.run(vec![bench.timer(1, 11_000)]).await;
     let row = bench.double.inner().quarantine[0].clone();
     assert_eq!((row.origin, row.code.as_str()), ("timer", "panic"));

@@ -12,7 +12,7 @@ use parcours_domain::{ContactId, TenantId};
 
 use super::{CommitOutcome, CommitterParts, Job, ends, rows, sends};
 use crate::{
-    db::Tx,
+    db::{Tx, in_rows},
     error::StoreError,
     side::sql::{Sql, vals},
 };
@@ -106,11 +106,7 @@ async fn attempt(parts: &CommitterParts, group: &[Job]) -> Result<Round, StoreEr
 }
 
 /// Locks the shards and reads where each contact stands: who cannot be written leaves here.
-async fn preflight(
-    parts: &CommitterParts,
-    tx: &Tx,
-    group: &[Job],
-) -> Result<Leaving, StoreError> {
+async fn preflight(parts: &CommitterParts, tx: &Tx, group: &[Job]) -> Result<Leaving, StoreError> {
     let shards: BTreeSet<u16> = group.iter().map(|job| job.commit.shard).collect();
     let mine = parts.ownership.lock(tx, &shards).await?;
     let mut leaving = Leaving::new();
@@ -138,15 +134,12 @@ async fn standing(
     group: &[Job],
 ) -> Result<HashMap<Who, (Option<ContactId>, i64)>, StoreError> {
     let keys = group.iter().map(|job| vals![job.commit.tenant.0, job.commit.contact.0]);
-    let found = Sql::default()
+    let sql = Sql::default()
         .text("SELECT c.tenant_id, c.id, c.merged_into, coalesce(s.revision, 0) AS revision ")
         .text("FROM contact c LEFT JOIN contact_state s ")
         .text("ON s.tenant_id = c.tenant_id AND s.contact_id = c.id ")
-        .text("WHERE (c.tenant_id, c.id) IN (VALUES ")
-        .rows(keys)
-        .text(")")
-        .all(tx)
-        .await?;
+        .text("WHERE (c.tenant_id, c.id) IN ");
+    let found = in_rows(sql, keys).all(tx).await?;
     let mut standing = HashMap::with_capacity(found.len());
     for row in found {
         let who = (row.id("tenant_id")?, row.id("id")?);
@@ -156,11 +149,7 @@ async fn standing(
 }
 
 /// Writes everything of these contacts; whoever is in the way comes back.
-async fn write(
-    parts: &CommitterParts,
-    tx: &Tx,
-    jobs: &[&Job],
-) -> Result<Leaving, StoreError> {
+async fn write(parts: &CommitterParts, tx: &Tx, jobs: &[&Job]) -> Result<Leaving, StoreError> {
     let commits: Vec<_> = jobs.iter().map(|job| &job.commit).collect();
     let blocked = rows::event_keys(tx, &commits).await?;
     if !blocked.is_empty() {

@@ -6,13 +6,13 @@
 
 use parcours_domain::shard_of;
 
-use super::{ContactCommit, rows::listed};
+use super::ContactCommit;
 use crate::{
-    db::Tx,
+    db::{Tx, listed},
     error::StoreError,
     side::{
         inbox::{self, InboxWrite},
-        sql::vals,
+        sql::{Sql, vals},
     },
 };
 
@@ -41,15 +41,18 @@ pub(super) async fn absorbed(
         ") UPDATE inbox SET contact_id = v_into, shard = v_shard FROM v \
          WHERE tenant_id = v_tenant AND contact_id = v_from",
     ] {
-        listed(tx, (with, change), pairs.clone()).await?;
+        for chunk in pairs.chunks(512) {
+            let rows = chunk.iter().cloned();
+            Sql::default().text(with).rows(rows).text(change).run(tx).await?;
+        }
     }
     for head in [
         "DELETE FROM timer WHERE (tenant_id, run_id) IN (SELECT tenant_id, id FROM run \
-         WHERE live = 1 AND (tenant_id, contact_id) IN (VALUES ",
+         WHERE live = 1 AND (tenant_id, contact_id) IN ",
         "DELETE FROM run WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM run \
-         WHERE live = 1 AND (tenant_id, contact_id) IN (VALUES ",
+         WHERE live = 1 AND (tenant_id, contact_id) IN ",
     ] {
-        listed(tx, (head, "))"), contacts.clone()).await?;
+        listed(tx, (head, ")"), contacts.clone()).await?;
     }
     Ok(())
 }

@@ -29,22 +29,21 @@ struct Batch {
 }
 
 impl Batch {
-    /// Takes the job, or gives it back when it must wait for the next batch.
-    fn take(&mut self, job: Job) -> Result<(), Job> {
-        let (commit, bytes) = (&job.commit, self.bytes + job.bytes);
-        let contact = (commit.tenant, commit.contact);
+    /// Whether the job may go with this batch.
+    fn fits(&self, job: &Job) -> bool {
+        let commit = &job.commit;
         let room = self.jobs.is_empty()
             || (self.jobs.len() < CONTACTS_MAX
-                && bytes <= BYTES_MAX
+                && self.bytes + job.bytes <= BYTES_MAX
                 && (self.shards.len() < SHARDS_MAX || self.shards.contains(&commit.shard)));
-        if !room || self.contacts.contains(&contact) {
-            return Err(job);
-        }
-        self.contacts.insert(contact);
-        self.shards.insert(commit.shard);
-        self.bytes = bytes;
+        room && !self.contacts.contains(&(commit.tenant, commit.contact))
+    }
+
+    fn add(&mut self, job: Job) {
+        self.contacts.insert((job.commit.tenant, job.commit.contact));
+        self.shards.insert(job.commit.shard);
+        self.bytes += job.bytes;
         self.jobs.push(job);
-        Ok(())
     }
 }
 
@@ -112,8 +111,9 @@ fn close(waiting: &mut VecDeque<Job>) -> Vec<Job> {
     for job in waiting.drain(..) {
         let contact = (job.commit.tenant, job.commit.contact);
         // Once one commit of a contact waits, its later ones wait behind it.
-        let taken = if passed_over.contains(&contact) { Err(job) } else { batch.take(job) };
-        if let Err(job) = taken {
+        if !passed_over.contains(&contact) && batch.fits(&job) {
+            batch.add(job);
+        } else {
             passed_over.insert(contact);
             rest.push_back(job);
         }

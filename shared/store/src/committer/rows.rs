@@ -6,23 +6,19 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use parcours_domain::{MessageId, TenantId};
-use sea_orm::Value;
 use uuid::Uuid;
 
 use super::{ContactCommit, TimerChange, batch::Who};
 use crate::{
-    db::{Insert, Tx, chunk_len},
+    db::{Insert, Tx, listed},
     error::StoreError,
-    side::sql::{Sql, ms, ms_opt, tail, vals},
+    side::sql::{ms, ms_opt, tail, vals},
 };
 
 type Commits<'a> = [&'a ContactCommit];
 
 /// Inserts the event keys; contacts of which a key exists already come back.
-pub(super) async fn event_keys(
-    tx: &Tx,
-    commits: &Commits<'_>,
-) -> Result<HashSet<Who>, StoreError> {
+pub(super) async fn event_keys(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet<Who>, StoreError> {
     let mut keys: Vec<_> = commits
         .iter()
         .flat_map(|commit| commit.events.iter().map(move |event| (*commit, event)))
@@ -43,9 +39,8 @@ pub(super) async fn event_keys(
             ms(event.received_at)
         ]);
     }
-    let columns = [
-        "tenant_id", "key", "day", "contact_id", "seq", "body_hash", "event_id", "received_at",
-    ];
+    let columns =
+        ["tenant_id", "key", "day", "contact_id", "seq", "body_hash", "event_id", "received_at"];
     let inserted = Insert::new("event_key", &columns)
         .suffix("ON CONFLICT DO NOTHING RETURNING tenant_id, event_id")
         .returning(tx, rows)
@@ -72,8 +67,7 @@ pub(super) async fn states(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet<Who
             ms(commit.now)
         ]);
     }
-    let columns =
-        ["tenant_id", "contact_id", "shard", "revision", "seq", "state", "updated_at"];
+    let columns = ["tenant_id", "contact_id", "shard", "revision", "seq", "state", "updated_at"];
     let written = Insert::new("contact_state", &columns)
         .suffix(
             "ON CONFLICT (tenant_id, contact_id) DO UPDATE SET revision = excluded.revision, \
@@ -90,38 +84,18 @@ pub(super) async fn states(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet<Who
 }
 
 /// Deletes the applied inbox rows; contacts of which one is gone already come back.
-pub(super) async fn inbox_done(
-    tx: &Tx,
-    commits: &Commits<'_>,
-) -> Result<HashSet<Who>, StoreError> {
+pub(super) async fn inbox_done(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet<Who>, StoreError> {
     let mut asked: HashMap<(TenantId, Uuid), Who> = HashMap::new();
     for commit in commits {
         let who = (commit.tenant, commit.contact);
         asked.extend(commit.inbox_done.iter().map(|id| ((commit.tenant, id.0), who)));
     }
     let keys = asked.keys().map(|(tenant, id)| vals![tenant.0, *id]).collect();
-    let sql = ("DELETE FROM inbox WHERE (tenant_id, id) IN (VALUES ", ") RETURNING tenant_id, id");
+    let sql = ("DELETE FROM inbox WHERE (tenant_id, id) IN ", " RETURNING tenant_id, id");
     for row in listed(tx, sql, keys).await? {
         asked.remove(&(row.id("tenant_id")?, row.get("id")?));
     }
     Ok(asked.into_values().collect())
-}
-
-/// Runs `head (..), (..) tail` over a list of any length.
-pub(super) async fn listed(
-    tx: &Tx,
-    (head, end): (&str, &str),
-    rows: Vec<Vec<Value>>,
-) -> Result<Vec<crate::side::sql::Row>, StoreError> {
-    let mut found = Vec::new();
-    let mut rows = rows.into_iter();
-    while rows.len() > 0 {
-        let columns = rows.as_slice().first().map_or(1, Vec::len);
-        let take = chunk_len(rows.len(), columns);
-        let sql = Sql::default().text(head).rows(rows.by_ref().take(take)).text(end);
-        found.extend(sql.all(tx).await?);
-    }
-    Ok(found)
 }
 
 pub(super) async fn events(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreError> {
@@ -143,8 +117,16 @@ pub(super) async fn events(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreEr
         }));
     }
     let columns = [
-        "tenant_id", "id", "contact_id", "seq", "kind", "name", "message_id", "occurred_at",
-        "received_at", "body",
+        "tenant_id",
+        "id",
+        "contact_id",
+        "seq",
+        "kind",
+        "name",
+        "message_id",
+        "occurred_at",
+        "received_at",
+        "body",
     ];
     Insert::new("event", &columns).run(tx, rows).await.map(|_| ())
 }
@@ -180,7 +162,15 @@ pub(super) async fn quarantine(tx: &Tx, commits: &Commits<'_>) -> Result<(), Sto
         }));
     }
     let columns = [
-        "tenant_id", "id", "contact_id", "origin", "code", "detail", "payload", "key", "body_hash",
+        "tenant_id",
+        "id",
+        "contact_id",
+        "origin",
+        "code",
+        "detail",
+        "payload",
+        "key",
+        "body_hash",
         "created_at",
     ];
     let insert = Insert::new("quarantine", &columns).suffix("ON CONFLICT DO NOTHING");
@@ -214,8 +204,19 @@ pub(super) async fn runs(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreErro
         ]
     });
     let columns = [
-        "tenant_id", "id", "contact_id", "journey", "version", "run_key", "live", "status", "step",
-        "entered_at", "wakes_at", "ended_at", "ended_by",
+        "tenant_id",
+        "id",
+        "contact_id",
+        "journey",
+        "version",
+        "run_key",
+        "live",
+        "status",
+        "step",
+        "entered_at",
+        "wakes_at",
+        "ended_at",
+        "ended_by",
     ];
     Insert::new("run", &columns)
         .suffix(
@@ -260,9 +261,8 @@ pub(super) async fn timers(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreEr
         )
         .run(tx, set)
         .await?;
-    listed(tx, ("UPDATE timer SET held = 1 WHERE (tenant_id, run_id) IN (VALUES ", ")"), hold)
-        .await?;
-    listed(tx, ("DELETE FROM timer WHERE (tenant_id, run_id) IN (VALUES ", ")"), cancel).await?;
+    listed(tx, ("UPDATE timer SET held = 1 WHERE (tenant_id, run_id) IN ", ""), hold).await?;
+    listed(tx, ("DELETE FROM timer WHERE (tenant_id, run_id) IN ", ""), cancel).await?;
     Ok(())
 }
 

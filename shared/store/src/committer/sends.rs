@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use parcours_domain::{ContactId, TenantId};
 use uuid::Uuid;
 
-use super::{ContactCommit, NewMessage, rows::listed};
+use super::{ContactCommit, NewMessage};
 use crate::{
-    db::{Insert, Tx},
+    db::{Insert, Tx, listed},
     error::StoreError,
     side::sql::{ms, vals},
 };
@@ -78,9 +78,9 @@ async fn send_keys(
     tx: &Tx,
     wanted: &[Wanted<'_>],
 ) -> Result<HashSet<(TenantId, Uuid)>, StoreError> {
-    let rows = wanted.iter().map(|(commit, send)| {
-        vals![commit.tenant.0, send.send_key.to_vec(), send.id.0]
-    });
+    let rows = wanted
+        .iter()
+        .map(|(commit, send)| vals![commit.tenant.0, send.send_key.to_vec(), send.id.0]);
     let rows = Insert::new("send_key", &["tenant_id", "key", "message_id"])
         .suffix("ON CONFLICT DO NOTHING RETURNING tenant_id, message_id")
         .returning(tx, rows.collect())
@@ -98,8 +98,8 @@ async fn present_addresses(tx: &Tx, wanted: &[Wanted<'_>]) -> Result<AddressOf, 
     let keys = contacts.into_iter().map(|(tenant, contact)| vals![tenant.0, contact.0]).collect();
     let sql = (
         "SELECT tenant_id, contact_id, channel, hmac FROM contact_address \
-         WHERE (tenant_id, contact_id) IN (VALUES ",
-        ")",
+         WHERE (tenant_id, contact_id) IN ",
+        "",
     );
     let mut found = AddressOf::new();
     for row in listed(tx, sql, keys).await? {
@@ -143,9 +143,27 @@ async fn insert_messages(
         ]
     });
     let columns = [
-        "tenant_id", "id", "contact_id", "run_id", "journey", "journey_version", "step",
-        "occurrence", "origin", "template", "template_version", "sender", "topic", "class",
-        "channel", "address_hmac", "data", "created_at", "not_before", "expires_at", "status",
+        "tenant_id",
+        "id",
+        "contact_id",
+        "run_id",
+        "journey",
+        "journey_version",
+        "step",
+        "occurrence",
+        "origin",
+        "template",
+        "template_version",
+        "sender",
+        "topic",
+        "class",
+        "channel",
+        "address_hmac",
+        "data",
+        "created_at",
+        "not_before",
+        "expires_at",
+        "status",
         "attempts",
     ];
     Insert::new("message", &columns).run(tx, rows.collect()).await.map(|_| ())
@@ -170,7 +188,13 @@ async fn enqueue(tx: &Tx, wanted: &[Wanted<'_>]) -> Result<(), StoreError> {
         ]);
     }
     let columns = [
-        "tenant_id", "message_id", "lane", "class", "not_before", "expires_at", "phase",
+        "tenant_id",
+        "message_id",
+        "lane",
+        "class",
+        "not_before",
+        "expires_at",
+        "phase",
         "attempts",
     ];
     Insert::new("send_queue", &columns).run(tx, rows).await?;

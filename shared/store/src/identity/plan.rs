@@ -186,7 +186,10 @@ mod tests {
     fn nobody_is_refused() {
         let asked = [Asked { keys: Vec::new(), value: String::new() }];
         let plan = make(&asked, Known::default(), &|_, _| (id(99), Handle([0; 16])));
-        assert!(matches!(plan.resolved[0].contact, Resolution::Refused { code: "no_identity", .. }));
+        assert!(matches!(
+            plan.resolved[0].contact,
+            Resolution::Refused { code: "no_identity", .. }
+        ));
         assert!(plan.is_read_only());
     }
 }

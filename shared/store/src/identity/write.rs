@@ -7,19 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parcours_domain::{ContactId, Handle, Timestamp, hash::sha256_head, shard_of};
-use sea_orm::{ConnectionTrait, Value};
+use sea_orm::ConnectionTrait;
 
 use super::{
     Asked, Key, Kind, Known, Resolved,
     plan::{self, Plan},
 };
 use crate::{
-    db::{Insert, Tx, chunk_len},
+    db::{Insert, Tx, listed},
     error::StoreError,
     keys::TenantKeys,
     side::{
         inbox::{self, InboxWrite},
-        sql::{Row, Sql, damaged, ms, vals},
+        sql::{Sql, damaged, ms, vals},
     },
     store::TenantStore,
 };
@@ -32,13 +32,14 @@ impl TenantStore {
         asked: &[Asked],
     ) -> Result<Known, StoreError> {
         let keys: BTreeSet<&Key> = asked.iter().flat_map(|one| &one.keys).collect();
-        let rows = keys.iter().map(|(kind, hmac)| vals![kind.as_str(), hmac.to_vec()]).collect();
+        let tenant = self.tenant.0;
+        let rows = keys.iter().map(|(kind, hmac)| vals![tenant, kind.as_str(), hmac.to_vec()]);
         let head = "SELECT i.kind, i.value_hmac, coalesce(b.merged_into, a.merged_into, a.id) AS \
                     contact_id FROM identity i \
                     JOIN contact a ON a.tenant_id = i.tenant_id AND a.id = i.contact_id \
                     LEFT JOIN contact b ON b.tenant_id = i.tenant_id AND b.id = a.merged_into \
-                    WHERE i.tenant_id = ";
-        let found = self.listed(on, (head, " AND (i.kind, i.value_hmac) IN (VALUES "), rows).await?;
+                    WHERE (i.tenant_id, i.kind, i.value_hmac) IN ";
+        let found = listed(on, (head, ""), rows.collect()).await?;
         let mut known = Known::default();
         let mut contacts = BTreeSet::new();
         for row in found {
@@ -49,32 +50,15 @@ impl TenantStore {
         }
         // Who is anonymous matters only when an item names a person in several ways.
         if asked.iter().any(|one| one.keys.len() > 1) {
-            let rows = contacts.iter().map(|contact| vals![contact.0]).collect();
+            let rows = contacts.iter().map(|contact| vals![tenant, contact.0]).collect();
             let head = "SELECT contact_id, kind FROM identity WHERE kind <> 'anonymous_id' \
-                        AND tenant_id = ";
-            for row in self.listed(on, (head, " AND contact_id IN (VALUES "), rows).await? {
+                        AND (tenant_id, contact_id) IN ";
+            for row in listed(on, (head, ""), rows).await? {
                 let kind = row.word("kind", Kind::parse)?;
                 known.strong.entry(row.id("contact_id")?).or_default().push(kind);
             }
         }
         Ok(known)
-    }
-
-    /// Runs `head tenant middle rows )` over a list of any length.
-    async fn listed(
-        &self,
-        on: &impl ConnectionTrait,
-        (head, middle): (&str, &str),
-        rows: Vec<Vec<Value>>,
-    ) -> Result<Vec<Row>, StoreError> {
-        let mut found = Vec::new();
-        let mut rows = rows.into_iter();
-        while rows.len() > 0 {
-            let take = chunk_len(rows.len(), 2);
-            let sql = Sql::default().text(head).arg(self.tenant.0).text(middle);
-            found.extend(sql.rows(rows.by_ref().take(take)).text(")").all(on).await?);
-        }
-        Ok(found)
     }
 
     /// Makes the plan under locks and writes it; nothing when a race was lost.
@@ -176,7 +160,8 @@ impl TenantStore {
         for (taken, other) in pairs {
             let id = sha256_head::<16>(&[b"differ", &taken.bytes(), &other.bytes()]);
             let id = uuid::Builder::from_custom_bytes(id).into_uuid();
-            let payload = serde_json::to_vec(&serde_json::json!({ "contact": taken, "other": other }));
+            let payload =
+                serde_json::to_vec(&serde_json::json!({ "contact": taken, "other": other }));
             rows.push(vals![
                 self.tenant.0,
                 id,
@@ -188,9 +173,8 @@ impl TenantStore {
                 ms(now)
             ]);
         }
-        let columns = [
-            "tenant_id", "id", "contact_id", "origin", "code", "detail", "payload", "created_at",
-        ];
+        let columns =
+            ["tenant_id", "id", "contact_id", "origin", "code", "detail", "payload", "created_at"];
         let insert = Insert::new("quarantine", &columns).suffix("ON CONFLICT DO NOTHING");
         insert.run(tx, rows).await.map(|_| ())
     }

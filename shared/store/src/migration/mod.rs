@@ -46,9 +46,7 @@ impl MigrationTrait for V1 {
                 return Err(DbErr::BackendNotSupported { db: other.as_str(), ctx: "migrations" });
             }
         };
-        for statement in statements {
-            on.execute_unprepared(&statement).await?;
-        }
+        on.execute_unprepared(&statements.join(";\n")).await?;
         if on.get_database_backend() == DbBackend::Postgres {
             for queue in QUEUES {
                 on.execute_unprepared(&format!(
@@ -61,6 +59,11 @@ impl MigrationTrait for V1 {
         }
         Ok(())
     }
+}
+
+#[cfg(test)]
+pub(crate) fn sqlite_schema() -> String {
+    translate::for_sqlite(include_str!("v1.sql")).join(";\n")
 }
 
 struct Migrator;

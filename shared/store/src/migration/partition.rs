@@ -8,12 +8,12 @@
 
 use jiff::civil::{Date, date};
 use parcours_domain::{Timestamp, ids::uuid_v7};
-use sea_orm::{ConnectionTrait as _, DbErr};
+use sea_orm::ConnectionTrait as _;
 
 use super::translate::marked;
 use crate::{
     db::{Backend, Db},
-    error::{Cause, StoreError},
+    error::StoreError,
     side::sql::Sql,
 };
 
@@ -31,6 +31,13 @@ struct Partition {
     name: String,
     parent: String,
     bounds: String,
+}
+
+impl Partition {
+    fn statement(&self) -> String {
+        let Self { name, parent, bounds } = self;
+        format!("CREATE TABLE IF NOT EXISTS {name} PARTITION OF {parent} {bounds}")
+    }
 }
 
 /// Makes the default partitions, and those from the last period to some ahead of `now`.
@@ -52,6 +59,11 @@ pub(crate) async fn ensure(db: &Db, now: Timestamp) -> Result<(), StoreError> {
     }
     let missing: Vec<Partition> =
         wanted(now).into_iter().filter(|partition| !present.contains(&partition.name)).collect();
+    // One text is one transaction; only when one of them cannot be made, each has its own.
+    let together: Vec<String> = missing.iter().map(Partition::statement).collect();
+    if together.is_empty() || db.read().execute_unprepared(&together.join(";\n")).await.is_ok() {
+        return Ok(());
+    }
     for partition in missing {
         make(db, &partition).await?;
     }
@@ -59,16 +71,14 @@ pub(crate) async fn ensure(db: &Db, now: Timestamp) -> Result<(), StoreError> {
 }
 
 async fn make(db: &Db, partition: &Partition) -> Result<(), StoreError> {
-    let Partition { name, parent, bounds } = partition;
-    let sql = format!("CREATE TABLE IF NOT EXISTS {name} PARTITION OF {parent} {bounds}");
-    match db.read().execute_unprepared(&sql).await {
+    match db.read().execute_unprepared(&partition.statement()).await {
         Ok(_) => Ok(()),
         Err(error) => match StoreError::from(error) {
             // Its rows are in the default partition already (a moved product clock): they stay.
             StoreError::Refused { .. } => Ok(()),
             // Another process made it at the same moment.
-            other if exists(db, name).await? => {
-                tracing::debug!(%other, name, "the partition was made by another process");
+            other if exists(db, &partition.name).await? => {
+                tracing::debug!(%other, name = partition.name, "the partition was made by another process");
                 Ok(())
             }
             other => Err(other),
@@ -181,12 +191,6 @@ pub(crate) async fn forget_event_keys(
         .run(&tx)
         .await?;
     tx.commit().await
-}
-
-impl From<DbErr> for Cause {
-    fn from(error: DbErr) -> Self {
-        Self::Database(error.into())
-    }
 }
 
 #[cfg(test)]

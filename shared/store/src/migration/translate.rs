@@ -45,7 +45,8 @@ pub(super) fn for_sqlite(text: &str) -> Vec<String> {
         .into_iter()
         .map(|(statement, _)| {
             let mut renamed = String::with_capacity(statement.len());
-            for word in statement.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            for word in statement.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            {
                 let cut = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '_');
                 renamed.push_str(&rename(cut));
                 renamed.push_str(&word[cut.len()..]);

@@ -414,6 +414,7 @@ CREATE TABLE mailbox (
   raw BYTEA NOT NULL,
   PRIMARY KEY (tenant_id, message_id)
 );
+CREATE INDEX mailbox_arrived ON mailbox (tenant_id, arrived_at, message_id);
 
 -- Counters --------------------------------------------------------------------------------------
 CREATE TABLE counter (

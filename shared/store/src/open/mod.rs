@@ -185,7 +185,13 @@ async fn create_install(db: &Db, config: &StoreConfig, root: &RootKey) -> Result
     let shards = config.shards.max(1);
     let start = config.product_clock_start.map(|at| at.as_millis());
     let columns = [
-        "id", "install_id", "shards", "created_at", "product_now", "product_speed", "clock_set_at",
+        "id",
+        "install_id",
+        "shards",
+        "created_at",
+        "product_now",
+        "product_speed",
+        "clock_set_at",
         "root_key_check",
     ];
     let row = vals![

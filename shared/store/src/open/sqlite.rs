@@ -14,7 +14,7 @@ use std::{
 
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, SqlxSqliteConnector};
 use sqlx::{
-    Connection as _, SqlitePool,
+    ConnectOptions as _, Connection as _, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -69,7 +69,9 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
             let mut by = String::new();
             file.rewind()?;
             file.read_to_string(&mut by)?;
-            Err(StoreError::Held { by: if by.is_empty() { "another process".to_owned() } else { by } })
+            Err(StoreError::Held {
+                by: if by.is_empty() { "another process".to_owned() } else { by },
+            })
         }
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
@@ -93,7 +95,8 @@ pub(super) async fn connect(path: &Path) -> Result<(Db, Checkpointer), StoreErro
         .statement_cache_capacity(512)
         .pragma("cache_size", "-65536")
         .pragma("journal_size_limit", "67108864")
-        .pragma("wal_autocheckpoint", "0");
+        .pragma("wal_autocheckpoint", "0")
+        .disable_statement_logging();
     let writer = pool(1, options.clone()).await?;
     assert_durable(&writer).await?;
     let reader = pool(READERS, options.clone().pragma("query_only", "1")).await?;

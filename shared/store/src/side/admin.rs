@@ -39,10 +39,11 @@ impl AdminDoor {
     /// # Errors
     /// What the database says.
     pub async fn install(&self) -> Result<InstallStatus, StoreError> {
-        let row = Sql::new("SELECT install_id, created_at, halted_at, halt_reason FROM install", vec![])
-            .one(self.db().read())
-            .await?
-            .ok_or(StoreError::Damaged("install"))?;
+        let row =
+            Sql::new("SELECT install_id, created_at, halted_at, halt_reason FROM install", vec![])
+                .one(self.db().read())
+                .await?
+                .ok_or(StoreError::Damaged("install"))?;
         Ok(InstallStatus {
             install: row.get("install_id")?,
             created_at: row.time("created_at")?,

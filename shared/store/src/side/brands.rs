@@ -105,9 +105,10 @@ impl AdminDoor {
     /// # Errors
     /// What the database says.
     pub async fn organisations(&self) -> Result<Vec<OrganisationRow>, StoreError> {
-        let rows = Sql::new("SELECT id, name, created_at FROM organisation ORDER BY name, id", vec![])
-            .all(self.db().read())
-            .await?;
+        let rows =
+            Sql::new("SELECT id, name, created_at FROM organisation ORDER BY name, id", vec![])
+                .all(self.db().read())
+                .await?;
         rows.iter()
             .map(|row| {
                 Ok(OrganisationRow {
@@ -131,8 +132,7 @@ impl AdminDoor {
         if let Some(organisation) = organisation {
             sql = sql.text(" WHERE b.organisation_id = ").arg(organisation.0);
         }
-        let rows =
-            sql.text(" ORDER BY o.name, b.name, b.tenant_id").all(self.db().read()).await?;
+        let rows = sql.text(" ORDER BY o.name, b.name, b.tenant_id").all(self.db().read()).await?;
         rows.iter().map(brand_from).collect()
     }
 

@@ -27,11 +27,7 @@ impl TenantStore {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn link(
-        &self,
-        message: MessageId,
-        link: u16,
-    ) -> Result<Option<String>, StoreError> {
+    pub async fn link(&self, message: MessageId, link: u16) -> Result<Option<String>, StoreError> {
         let row = Sql::new(
             "SELECT url FROM message_link \
              WHERE tenant_id = $1 AND message_id = $2 AND number = $3",

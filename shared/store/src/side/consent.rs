@@ -85,6 +85,23 @@ impl ConsentDoor {
         Ok(ids)
     }
 
+    /// How many messages of the contact passed their final commit and have no recorded outcome
+    /// yet: asked right after a withdrawal, those that it came too late for.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn leaving(&self, tenant: TenantId, contact: ContactId) -> Result<u64, StoreError> {
+        let row = Sql::new(
+            "SELECT count(*) AS n FROM send_queue q \
+             JOIN message m ON m.tenant_id = q.tenant_id AND m.id = q.message_id \
+             WHERE q.phase = 2 AND q.tenant_id = $1 AND m.contact_id = $2",
+            vals![tenant.0, contact.0],
+        )
+        .one(self.store.db().read())
+        .await?;
+        row.map_or(Ok(0), |row| Ok(row.get::<i64>("n")?.unsigned_abs()))
+    }
+
     /// Where the contact (or what it has become) stands on the channel.
     ///
     /// # Errors

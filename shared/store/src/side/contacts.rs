@@ -4,8 +4,7 @@
 //! and never to an actor.
 
 use parcours_domain::{
-    AddressHash, Channel, ContactId, EmailAddress, Handle, Timestamp,
-    consent::AddressStanding,
+    AddressHash, Channel, ContactId, EmailAddress, Handle, Timestamp, consent::AddressStanding,
 };
 use parcours_journey::ContactState;
 use sea_orm::ConnectionTrait;
@@ -141,7 +140,8 @@ impl TenantStore {
         let mut sql =
             Sql::new(CONTACTS, vec![]).arg(self.tenant().0).text(" AND c.merged_into IS NULL");
         if let Some(Position(at, id)) = page.position()? {
-            sql = sql.text(" AND (c.created_at, c.id) > (").arg(ms(at)).text(", ").arg(id).text(")");
+            sql =
+                sql.text(" AND (c.created_at, c.id) > (").arg(ms(at)).text(", ").arg(id).text(")");
         }
         let rows = sql
             .text(" ORDER BY c.created_at, c.id LIMIT ")

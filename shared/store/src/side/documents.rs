@@ -272,13 +272,10 @@ async fn publish_one(
     if new.version.is_some_and(|expected| expected != version) {
         return Err(StoreError::Conflict);
     }
-    let mut values = vals![tenant.0, new.kind.as_str(), new.name.as_str(), i64::from(version), ms(now)];
+    let mut values =
+        vals![tenant.0, new.kind.as_str(), new.name.as_str(), i64::from(version), ms(now)];
     let head_values = values.clone();
-    values.extend(vals![
-        new.body_json.as_str(),
-        new.compiled.clone(),
-        by.map(uuid::Uuid::from)
-    ]);
+    values.extend(vals![new.body_json.as_str(), new.compiled.clone(), by.map(uuid::Uuid::from)]);
     Sql::new(
         "INSERT INTO document (tenant_id, kind, name, version, published_at, body, compiled, \
          published_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",

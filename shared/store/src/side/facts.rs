@@ -32,9 +32,9 @@ pub(crate) async fn append(
             .rows(chunk.iter().map(fact_values))
             .run(tx)
             .await?;
-        let leaves = chunk.iter().map(|fact| {
-            vals![fact.tenant.0, fact.id.0, fact.commitment().to_vec(), ms(fact.at)]
-        });
+        let leaves = chunk
+            .iter()
+            .map(|fact| vals![fact.tenant.0, fact.id.0, fact.commitment().to_vec(), ms(fact.at)]);
         Sql::default()
             .text("INSERT INTO leaf_pending (tenant_id, fact_id, commitment, created_at) VALUES ")
             .rows(leaves)
@@ -95,7 +95,8 @@ pub(crate) fn fact_from(row: &Row) -> Result<ConsentFact, StoreError> {
 }
 
 /// Standings of contacts on one channel, and the time of each contact's newest fact there.
-/// Contacts without facts are left out: no fact means no.
+/// Contacts without facts are left out: no fact means no. A suppression of an address counts with
+/// the address (whose row carries it), not with whatever address the contact has later.
 pub(crate) async fn standings(
     on: &impl ConnectionTrait,
     tenant: TenantId,
@@ -107,7 +108,7 @@ pub(crate) async fn standings(
     let mut standings: BTreeMap<ContactId, (Standing, Timestamp)> = BTreeMap::new();
     for chunk in all.chunks(ROWS_MAX) {
         let rows = Sql::default()
-            .text("SELECT id, contact_id, kind, topic, at FROM consent_fact WHERE tenant_id = ")
+            .text("SELECT id, contact_id, kind, topic, address_hmac, at FROM consent_fact WHERE tenant_id = ")
             .arg(tenant.0)
             .text(" AND channel = ")
             .arg(channel.as_str())
@@ -131,7 +132,11 @@ fn add(standing: &mut (Standing, Timestamp), row: &Row) -> Result<(), StoreError
     };
     let at = row.time("at")?;
     let id: FactId = row.id("id")?;
-    standing.0.add(row.word("kind", FactKind::parse)?, &scope, at, id);
+    let kind = row.word("kind", FactKind::parse)?;
+    let of_address = row.get::<Option<Vec<u8>>>("address_hmac")?.is_some();
+    if kind != FactKind::Suppressed || !of_address {
+        standing.0.add(kind, &scope, at, id);
+    }
     standing.1 = standing.1.max(at);
     Ok(())
 }

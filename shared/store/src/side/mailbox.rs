@@ -45,7 +45,12 @@ impl TenantStore {
             )
             .arg(self.tenant().0);
         if let Some(Position(at, id)) = page.position()? {
-            sql = sql.text(" AND (b.arrived_at, b.message_id) < (").arg(ms(at)).text(", ").arg(id).text(")");
+            sql = sql
+                .text(" AND (b.arrived_at, b.message_id) < (")
+                .arg(ms(at))
+                .text(", ")
+                .arg(id)
+                .text(")");
         }
         let rows = sql
             .text(" ORDER BY b.arrived_at DESC, b.message_id DESC LIMIT ")

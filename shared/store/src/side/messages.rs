@@ -175,7 +175,8 @@ impl TenantStore {
              WHERE tenant_id = $1 AND message_id = $2 ORDER BY number",
             key,
         );
-        let attempts = attempts.all(on).await?.iter().map(attempt_from).collect::<Result<_, _>>()?;
+        let attempts =
+            attempts.all(on).await?.iter().map(attempt_from).collect::<Result<_, _>>()?;
         let links = links.all(on).await?.iter().map(link_from).collect::<Result<_, _>>()?;
         Ok(Some(MessageWhy { message, attempts, links }))
     }
@@ -189,9 +190,8 @@ impl TenantStore {
         filter: &MessageFilter,
         page: &PageRequest,
     ) -> Result<Page<MessageRow>, StoreError> {
-        let mut sql = Sql::default()
-            .text("SELECT * FROM message WHERE tenant_id = ")
-            .arg(self.tenant().0);
+        let mut sql =
+            Sql::default().text("SELECT * FROM message WHERE tenant_id = ").arg(self.tenant().0);
         let words = [
             (" AND status = ", filter.status.as_deref()),
             (" AND journey = ", filter.journey.as_ref().map(Name::as_str)),
@@ -208,7 +208,8 @@ impl TenantStore {
         if let Some(after) = page.position::<MessageId>()? {
             sql = sql.text(" AND id < ").arg(after.0);
         }
-        let rows = sql.text(" ORDER BY id DESC LIMIT ").arg(page.fetch()).all(self.db().read()).await?;
+        let rows =
+            sql.text(" ORDER BY id DESC LIMIT ").arg(page.fetch()).all(self.db().read()).await?;
         let items = rows.iter().map(message_from).collect::<Result<_, _>>()?;
         Ok(Page::cut(items, page, |message: &MessageRow| message.id))
     }

@@ -127,7 +127,10 @@ impl Row {
         u32::try_from(self.get::<i64>(column)?).map_err(|_| damaged(column))
     }
     /// Bytes of a fixed length.
-    pub(crate) fn bytes<const N: usize>(&self, column: &'static str) -> Result<[u8; N], StoreError> {
+    pub(crate) fn bytes<const N: usize>(
+        &self,
+        column: &'static str,
+    ) -> Result<[u8; N], StoreError> {
         self.get::<Vec<u8>>(column)?.try_into().map_err(|_| damaged(column))
     }
     /// Nullable bytes of a fixed length.

@@ -42,7 +42,8 @@ impl TenantStore {
             events: pairs(on, tenant, "event", ("kind", "name"), "1 = 1").await?,
             runs: pairs(on, tenant, "run", ("journey", "status"), "1 = 1").await?,
             messages: pairs(on, tenant, "message", ("template", "status"), "1 = 1").await?,
-            reasons: pairs(on, tenant, "message", ("status", "reason"), "reason IS NOT NULL").await?,
+            reasons: pairs(on, tenant, "message", ("status", "reason"), "reason IS NOT NULL")
+                .await?,
             facts: pairs(on, tenant, "consent_fact", ("kind", "source"), "1 = 1").await?,
             clicks: count(on, tenant, "message_link", "clicked_at IS NOT NULL").await?,
             quarantined: count(on, tenant, "quarantine", "requeued_at IS NULL").await?,

@@ -14,8 +14,8 @@ use parcours_domain::{
 use parcours_journey::ContactState;
 use parcours_store::{
     ApiMessage, ClaimOrder, Claimed, CommitOutcome, ContactCommit, DotAnswer, DotRequest, DotTimes,
-    Finished, InboxRow, LoadKey, Moments, NewAddress, NewAttempt, NewDocument,
-    NewFact, NewMessage, Store, TenantStore, UnknownPolicy,
+    Finished, InboxRow, LoadKey, Moments, NewAddress, NewAttempt, NewDocument, NewFact, NewMessage,
+    Store, TenantStore, UnknownPolicy,
 };
 use parcours_testkit::store::temp_contact;
 use uuid::Uuid;
@@ -114,7 +114,8 @@ impl Shop {
     pub async fn contact(&self, user: &str, email: &str) -> ContactId {
         let contact = self.visitor(user).await;
         let keys = self.brand().keys().await.unwrap();
-        let (hmac, ciphertext) = keys.seal_address(&email.parse::<EmailAddress>().unwrap()).unwrap();
+        let (hmac, ciphertext) =
+            keys.seal_address(&email.parse::<EmailAddress>().unwrap()).unwrap();
         let address = NewAddress { channel: Channel::Email, hmac, key_version: 1, ciphertext };
         self.commit(contact, |commit| commit.address = Some(address)).await;
         contact
@@ -198,8 +199,13 @@ impl Shop {
     }
 
     pub async fn claim_some(&self, count: u32, seconds: i64) -> Vec<Claimed> {
-        let order =
-            ClaimOrder { tenant: self.tenant, lane: 0, count, lease_ms: LEASE_MS, now: now(seconds) };
+        let order = ClaimOrder {
+            tenant: self.tenant,
+            lane: 0,
+            count,
+            lease_ms: LEASE_MS,
+            now: now(seconds),
+        };
         self.store.delivery().claim(&order).await.unwrap()
     }
 
@@ -211,8 +217,8 @@ impl Shop {
     }
 
     pub async fn settle(&self, seconds: i64, policy: UnknownPolicy) -> parcours_store::Settled {
-        let settled = self.store.delivery().settle_expired_claims(now(seconds), &move |_, _| policy);
-        settled.await.unwrap()
+        let door = self.store.delivery();
+        door.settle_expired_claims(now(seconds), &move |_, _| policy).await.unwrap()
     }
 
     pub async fn status(&self, message: MessageId) -> String {
@@ -260,7 +266,10 @@ pub fn dot_request(claimed: &Claimed) -> DotRequest {
         tenant_version: claimed.tenant_version,
         receipt_json: r#"{"verdict":"consent"}"#.to_owned(),
         attempt: attempt("dot", "pending"),
-        links: vec![(1, "https://shop.example/a".to_owned()), (2, "https://shop.example/b".to_owned())],
+        links: vec![
+            (1, "https://shop.example/a".to_owned()),
+            (2, "https://shop.example/b".to_owned()),
+        ],
     }
 }
 

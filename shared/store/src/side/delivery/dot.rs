@@ -94,7 +94,9 @@ async fn lock(tx: &crate::db::Tx, batch: &[&DotRequest]) -> Result<(), StoreErro
         batch.iter().map(|r| (r.tenant, r.contact, r.channel.as_str())).collect();
     let heads = heads.iter().map(|(t, contact, c)| vals![t.0, contact.0, *c]);
     Sql::default()
-        .text("SELECT 1 AS held FROM consent_head WHERE (tenant_id, contact_id, channel) IN (VALUES ")
+        .text(
+            "SELECT 1 AS held FROM consent_head WHERE (tenant_id, contact_id, channel) IN (VALUES ",
+        )
         .rows(heads)
         .text(") ORDER BY tenant_id, contact_id, channel FOR SHARE")
         .run(tx)
@@ -110,7 +112,8 @@ async fn lock(tx: &crate::db::Tx, batch: &[&DotRequest]) -> Result<(), StoreErro
     Ok(())
 }
 
-/// The conditional update; which messages may leave.
+/// The conditional update; which messages may leave. The contact must not have become another,
+/// and the address must still be its present one.
 async fn set_dot(
     tx: &impl ConnectionTrait,
     batch: &[&DotRequest],
@@ -147,6 +150,10 @@ async fn set_dot(
              AND a.hmac = v_hmac AND a.version = v_address AND a.suppressed_at IS NULL \
              JOIN consent_head h ON h.tenant_id = v_tenant AND h.contact_id = v_contact \
              AND h.channel = v_channel AND h.version = v_head \
+             JOIN contact c ON c.tenant_id = v_tenant AND c.id = v_contact \
+             AND c.merged_into IS NULL \
+             JOIN contact_address p ON p.tenant_id = v_tenant AND p.contact_id = v_contact \
+             AND p.channel = v_channel AND p.hmac = v_hmac \
              JOIN brand b ON b.tenant_id = v_tenant AND b.consent_version = v_brand \
              AND b.halted_at IS NULL \
              JOIN install i ON i.halted_at IS NULL \
@@ -224,7 +231,8 @@ async fn why_not(
     let mut answers = BTreeMap::new();
     for row in rows {
         let key = (row.id("v_tenant")?, row.id("v_message")?);
-        let mine = row.get::<Option<Uuid>>("claim_id")?.is_some_and(|c| asked.get(&key) == Some(&c));
+        let mine =
+            row.get::<Option<Uuid>>("claim_id")?.is_some_and(|c| asked.get(&key) == Some(&c));
         let live = row.time_opt("lease_until")?.is_some_and(|until| until > times.now.machine);
         let halted =
             row.time_opt("brand_halt")?.is_some() || row.time_opt("install_halt")?.is_some();

@@ -5,22 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use parcours_domain::{
-    ContactId, FactId, Handle, MessageId, SendOutcome, TenantId, Timestamp,
-    consent::{FactKind, Scope},
-};
+use parcours_domain::{MessageId, SendOutcome, TenantId, Timestamp};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
-use super::{DeliveryDoor, Finished, Retry, close, heads};
+use super::{DeliveryDoor, Finished, Retry, close, heads, suppress};
 use crate::{
     error::StoreError,
-    side::{
-        NewFact,
-        consent::{self, Subject},
-        inbox,
-        sql::{ROWS_MAX, Row, Sql, bytes, damaged, ms, random, tail, vals},
-    },
+    side::sql::{ROWS_MAX, Row, Sql, bytes, ms, vals},
 };
 
 /// Names a message under a claim.
@@ -45,11 +37,8 @@ impl DeliveryDoor {
         let tx = self.db().begin().await?;
         // Suppressions first, because addresses and heads are locked before queue rows.
         let held = self.holding(&tx, part).await?;
-        for one in part {
-            if held.contains(&(one.tenant, one.message, one.claim_id)) {
-                suppress(&tx, shards, one).await?;
-            }
-        }
+        let wanted = part.iter().filter(|f| held.contains(&(f.tenant, f.message, f.claim_id)));
+        suppress::all(&tx, shards, &wanted.collect::<Vec<_>>()).await?;
         let taken = take_out(&tx, part.iter().map(|f| (f.tenant, f.message, f.claim_id))).await?;
         let mine: Vec<&Finished> = part
             .iter()
@@ -114,10 +103,8 @@ impl DeliveryDoor {
     async fn retry_part(&self, part: &[Retry]) -> Result<Vec<bool>, StoreError> {
         let tx = self.db().begin().await?;
         let back = give_back(&tx, part).await?;
-        let mine: Vec<&Retry> = part
-            .iter()
-            .filter(|r| back.contains_key(&(r.tenant, r.message)))
-            .collect();
+        let mine: Vec<&Retry> =
+            part.iter().filter(|r| back.contains_key(&(r.tenant, r.message))).collect();
         let mut ready: BTreeMap<(TenantId, i64), Timestamp> = BTreeMap::new();
         for one in &mine {
             let Some((lane, _)) = back.get(&(one.tenant, one.message)) else { continue };
@@ -231,46 +218,6 @@ async fn take_out(
         .all(tx)
         .await?;
     rows.iter().map(|row| Ok((held_from(row)?, row.get("attempts")?))).collect()
-}
-
-/// Suppresses the address of a permanently refused recipient, as a fact of the contact.
-async fn suppress(
-    tx: &impl ConnectionTrait,
-    shards: u16,
-    finished: &Finished,
-) -> Result<(), StoreError> {
-    let Some(suppress) = &finished.suppress else { return Ok(()) };
-    let tenant = finished.tenant;
-    let row = Sql::new(
-        "SELECT contact_id FROM message WHERE tenant_id = $1 AND id = $2",
-        vals![tenant.0, finished.message.0],
-    )
-    .one(tx)
-    .await?
-    .ok_or_else(|| damaged("message"))?;
-    let contact: ContactId = inbox::live_contact(tx, tenant, row.id("contact_id")?).await?;
-    let row = Sql::new(
-        "SELECT handle FROM contact WHERE tenant_id = $1 AND id = $2",
-        vals![tenant.0, contact.0],
-    )
-    .one(tx)
-    .await?
-    .ok_or_else(|| damaged("contact"))?;
-    let subject = Subject { tenant, contact, handle: Handle(row.bytes("handle")?) };
-    let fact = NewFact {
-        id: FactId::v7(finished.now, tail()?),
-        kind: FactKind::Suppressed,
-        scope: Scope::AllMarketing,
-        purpose: String::new(),
-        channel: suppress.channel,
-        address: Some(suppress.address),
-        source: suppress.reason.clone(),
-        wording: None,
-        nonce: random()?,
-        once: false,
-    };
-    consent::record_in(tx, shards, &subject, &[fact], finished.now).await?;
-    Ok(())
 }
 
 /// Copies for the built-in mailbox.

@@ -14,12 +14,13 @@ mod dot;
 mod finish;
 mod heads;
 mod settle;
+mod suppress;
 
 pub(crate) use heads::lower as lower_heads;
 
 use parcours_domain::{
-    AddressHash, Channel, ContactId, EmailAddress, Handle, MessageClass, MessageId,
-    SendOutcome, TenantId, Timestamp,
+    AddressHash, Channel, ContactId, EmailAddress, Handle, MessageClass, MessageId, SendOutcome,
+    TenantId, Timestamp,
     consent::{AddressStanding, Standing},
     value::Properties,
 };

@@ -134,9 +134,8 @@ impl DeliveryDoor {
         if over.is_empty() {
             return Ok(());
         }
-        let (again, last): (Vec<_>, Vec<_>) = over
-            .into_iter()
-            .partition(|one| policy(one.tenant, one.class) == UnknownPolicy::Again);
+        let (again, last): (Vec<_>, Vec<_>) =
+            over.into_iter().partition(|one| policy(one.tenant, one.class) == UnknownPolicy::Again);
         let tx = self.db().begin().await?;
         let ended = end_unknown(&tx, &last, now).await?;
         close::close(&tx, self.store.shards(), &ended, now.product).await?;

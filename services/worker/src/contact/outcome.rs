@@ -1,0 +1,193 @@
+//! What a commit's outcome asks for: publish and tell, step again, set aside, or forget.
+
+use parcours_domain::ContactId;
+use parcours_kit::telemetry::metrics;
+use parcours_queue::TimerEntry;
+use parcours_store::StoreError;
+use parcours_wire::ItemOutcome;
+
+use super::{
+    Contact, Deps, Why,
+    cycle::{Cycle, Turn},
+};
+use crate::{
+    commit::{self, Prepared},
+    config::RETRIES_MAX,
+    durable::{CommitOutcome, TimerChange},
+    fold::{DUPLICATE_ID, Memory, Settlement},
+    item::Item,
+};
+
+impl Cycle<'_> {
+    /// Commits and does what the outcome asks for.
+    pub(super) async fn commit(&mut self, prepared: Prepared) -> Result<Turn, StoreError> {
+        let Prepared { commit, items, before, after, settlement } = prepared;
+        let publication = commit::Publication::of(&commit);
+        match self.contact.deps.durable.commit(commit).await {
+            CommitOutcome::Done => {
+                self.retries = 0;
+                self.alone = self.alone.saturating_sub(items.len());
+                self.contact.memory = after;
+                self.publish(publication).await;
+                self.settle(settlement).await;
+                Ok(Turn::Again)
+            }
+            CommitOutcome::KeyConflict | CommitOutcome::Stale if self.retries < RETRIES_MAX => {
+                self.retries += 1;
+                self.put_back(items, false);
+                Ok(Turn::Again)
+            }
+            CommitOutcome::KeyConflict | CommitOutcome::Stale => {
+                tracing::warn!(tenant = %self.contact.tenant, contact = %self.contact.contact, "contact keeps being moved by others");
+                Ok(Turn::Over)
+            }
+            CommitOutcome::Merged(into) => {
+                self.merged(into);
+                Ok(Turn::Over)
+            }
+            CommitOutcome::Refused { code, detail } => {
+                tracing::warn!(tenant = %self.contact.tenant, contact = %self.contact.contact, code, "commit refused");
+                let detail = format!("the database refused it: {detail}");
+                self.refused(before, items, Why { code: "refused", detail }).await
+            }
+            CommitOutcome::Moved | CommitOutcome::Unknown => Ok(Turn::Over),
+        }
+    }
+
+    /// A batch was refused: alone it goes to quarantine, together its items go one by one.
+    pub(super) async fn refused(
+        &mut self,
+        memory: Memory,
+        items: Vec<Item>,
+        why: Why,
+    ) -> Result<Turn, StoreError> {
+        if items.len() > 1 {
+            self.put_back(items, true);
+            self.contact.memory = Some(memory);
+            return Ok(Turn::Again);
+        }
+        self.set_aside(memory, items, why).await
+    }
+
+    /// Quarantines one input in a commit of its own.
+    pub(super) async fn set_aside(
+        &mut self,
+        memory: Memory,
+        items: Vec<Item>,
+        why: Why,
+    ) -> Result<Turn, StoreError> {
+        let now = self.now();
+        let Prepared { commit, items, after, settlement, .. } =
+            commit::set_aside(self.contact, memory, items, &why, now)?;
+        let publication = commit::Publication::of(&commit);
+        let (tenant, contact) = (self.contact.tenant, self.contact.contact);
+        match self.contact.deps.durable.commit(commit).await {
+            CommitOutcome::Done => {
+                metrics().add("parcours_inputs_set_aside_total", 1, &[("code", why.code)]);
+                tracing::warn!(%tenant, %contact, code = why.code, "input set aside");
+                self.retries = 0;
+                self.alone = self.alone.saturating_sub(1);
+                self.contact.memory = after;
+                self.publish(publication).await;
+                self.settle(settlement).await;
+                Ok(Turn::Again)
+            }
+            CommitOutcome::KeyConflict | CommitOutcome::Stale if self.retries < RETRIES_MAX => {
+                self.retries += 1;
+                self.put_back(items, true);
+                Ok(Turn::Again)
+            }
+            CommitOutcome::Merged(into) => {
+                self.merged(into);
+                Ok(Turn::Over)
+            }
+            CommitOutcome::Refused { code, .. } => {
+                tracing::error!(%tenant, %contact, code, "an input could not even be set aside");
+                Ok(Turn::Over)
+            }
+            CommitOutcome::KeyConflict
+            | CommitOutcome::Stale
+            | CommitOutcome::Moved
+            | CommitOutcome::Unknown => Ok(Turn::Over),
+        }
+    }
+
+    pub(super) fn merged(&mut self, into: ContactId) {
+        self.contact.memory = None;
+        self.queue.clear();
+        self.end.gone = true;
+        self.replies.answer_rest(&ItemOutcome::Merged(into));
+    }
+
+    /// Makes a commit's consequences known: the index, delivery, other contacts.
+    async fn publish(&mut self, publication: commit::Publication) {
+        let Contact { deps, tenant, contact, .. } = &*self.contact;
+        let mut entries = Vec::new();
+        for change in publication.timers {
+            match change {
+                TimerChange::Set { run, seq, due_at, .. } => {
+                    entries.push(TimerEntry {
+                        tenant: *tenant,
+                        contact: *contact,
+                        run,
+                        seq,
+                        due_at,
+                    });
+                }
+                TimerChange::Hold { run } | TimerChange::Cancel { run } => {
+                    if let Err(error) = deps.timers.remove(run).await {
+                        tracing::warn!(%run, %error, "timer stays indexed; its actor will see that it is stale");
+                    }
+                }
+            }
+        }
+        index(deps, &entries).await;
+        metrics().add("parcours_messages_requested_total", publication.messages as u64, &[]);
+        for lane in publication.lanes {
+            deps.delivery.hint(*tenant, lane);
+        }
+        self.end.wakes.extend(publication.wakes);
+        self.end.gone |= publication.absorbed;
+    }
+
+    /// Tells a committed (or empty) fold's outcomes.
+    pub(super) async fn settle(&mut self, fold: Settlement) {
+        let now = self.now();
+        for due_at in &fold.fired {
+            let late = (now - *due_at).0.max(0);
+            metrics().add("parcours_timers_fired_total", 1, &[]);
+            #[expect(clippy::cast_precision_loss, reason = "a metric in seconds")]
+            metrics().observe("parcours_timers_late_seconds", late as f64 / 1_000.0, &[]);
+        }
+        self.known.extend(fold.accepted.into_iter().map(|(key, known)| (key, Some(known))));
+        index(&self.contact.deps, &fold.reindex).await;
+        for (place, outcome) in fold.answers {
+            match &outcome {
+                ItemOutcome::Applied(_) => metrics().add("parcours_events_applied_total", 1, &[]),
+                ItemOutcome::Duplicate(_) => {
+                    metrics().add("parcours_events_duplicate_total", 1, &[]);
+                }
+                ItemOutcome::Conflict => {
+                    let code = [("code", DUPLICATE_ID)];
+                    metrics().add("parcours_inputs_set_aside_total", 1, &code);
+                }
+                ItemOutcome::SetAside { .. }
+                | ItemOutcome::Merged(_)
+                | ItemOutcome::Busy(_)
+                | ItemOutcome::Unavailable => {}
+            }
+            self.replies.answer(place, outcome);
+        }
+    }
+}
+
+/// Indexes timers; what cannot be indexed is found by the sweep.
+async fn index(deps: &Deps, entries: &[TimerEntry]) {
+    if entries.is_empty() {
+        return;
+    }
+    if let Err(error) = deps.timers.add(entries).await {
+        tracing::warn!(%error, "timers are not indexed; the sweep will find them");
+    }
+    deps.timers_changed.notify_one();
+}
