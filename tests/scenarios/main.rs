@@ -1,5 +1,9 @@
 //! Scenarios over the whole product: one file each, named as the behaviour that it shows.
-#![allow(missing_docs, reason = "scenarios are named by their files and functions")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "scenarios are named by their files and functions; a failure is a failed test"
+)]
 
 mod api;
 mod expected;

@@ -242,7 +242,8 @@ impl Loops {
             }
             let mut marks = self.deps.brands.marks();
             marks.sort_unstable();
-            marks.rotate_left(passed % marks.len().max(1));
+            let begin = passed % marks.len().max(1);
+            marks.rotate_left(begin);
             passed = passed.wrapping_add(PLANS_PER_PASS);
             for (tenant, mark) in marks.into_iter().take(PLANS_PER_PASS) {
                 match self.deps.durable.published_mark(tenant).await {

@@ -337,6 +337,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    type Script = Vec<(FactKind, Scope)>;
+
     const KINDS: [FactKind; 5] = FactKind::ALL;
 
     fn name(text: &str) -> Name {
@@ -369,7 +371,7 @@ mod tests {
         let news = || Scope::Topic(name("news"));
         let other = || Scope::Topic(name("offers"));
         let all = || Scope::AllMarketing;
-        let cases: Vec<(Vec<(FactKind, Scope)>, Result<Ground, Refusal>)> = vec![
+        let cases: Vec<(Script, Result<Ground, Refusal>)> = vec![
             (vec![], Err(Refusal::NoConsent)),
             (vec![(Given, other())], Err(Refusal::NoConsent)),
             (vec![(Given, all())], Err(Refusal::NoConsent)),

@@ -250,6 +250,13 @@ mod tests {
             let first: String = plan.first().unwrap().get("detail").unwrap();
             assert!(first.starts_with("SEARCH"), "{statement}: {first}");
         }
+        let three = [1_u8, 2].map(|n| vals![vec![n], vec![n], vec![n]]);
+        let claims = "DELETE FROM send_queue WHERE phase <> 0 \
+                      AND (tenant_id, message_id, claim_id) IN ";
+        let sql = Sql::default().text("EXPLAIN QUERY PLAN ").text(claims);
+        let plan = in_rows(sql, three).all(&on).await.unwrap();
+        let first: String = plan.first().unwrap().get("detail").unwrap();
+        assert!(first.starts_with("SEARCH"), "{claims}: {first}");
         // An empty list is no statement at all.
         assert_eq!(Insert::new("contact", &["id"]).run(&on, Vec::new()).await.unwrap(), 0);
     }

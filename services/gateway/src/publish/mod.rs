@@ -1,8 +1,8 @@
 //! Publishing documents: from sources to immutable versions, all or nothing.
 //!
-//! Cast: [`set`] reads sources to documents with their places; [`existing`] is what a brand has
-//! published already; [`check`] finds every problem of a set over what is there and compiles;
-//! [`diff`] says what would change; [`store`] reads and writes through the brand's door.
+//! Cast: [`set`] reads sources to documents with their places; [`mod@existing`] is what a brand has
+//! published already; [`mod@check`] finds every problem of a set over what is there and compiles;
+//! [`mod@diff`] says what would change; [`store`] reads and writes through the brand's door.
 //!
 //! What always holds: a set with one problem publishes nothing, and all its problems are told at
 //! once; what sends without consent is published by an admin key only.

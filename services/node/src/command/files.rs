@@ -68,12 +68,12 @@ mod tests {
     #[test]
     fn folders_are_read_in_order_and_other_files_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str| {
+        let write = |name: &&str| {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, name).unwrap();
         };
-        ["b.yaml", "a/z.json", "notes.txt", ".git/x.yaml", "c.yml"].map(write);
+        ["b.yaml", "a/z.json", "notes.txt", ".git/x.yaml", "c.yml"].iter().for_each(write);
         let names: Vec<String> =
             read(folder.path()).unwrap().into_iter().map(|file| file.name).collect();
         assert_eq!(names, ["a/z.json", "b.yaml", "c.yml"]);

@@ -86,7 +86,10 @@ impl<'a> Drive<'a> {
     ///
     /// # Errors
     /// The server refuses something, or the store fails.
-    pub async fn to_the_end(&mut self, mut progress: impl FnMut(Timestamp)) -> anyhow::Result<()> {
+    pub async fn live_through(
+        &mut self,
+        mut progress: impl FnMut(Timestamp),
+    ) -> anyhow::Result<()> {
         let end = story::end();
         // The stored moment may have been left half done.
         let mut at = self.node.clock.now();

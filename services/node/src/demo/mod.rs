@@ -2,8 +2,8 @@
 //! production code paths.
 //!
 //! The brand is invented, the purchases are real ([`data`]), names, consent, clicks and
-//! withdrawals are synthesised and say so ([`story`]). The outside world speaks HTTP ([`shop`],
-//! [`letters`]); [`drive`] moves the clock; [`table`] says what came of it.
+//! withdrawals are synthesised and say so ([`story`]). The outside world speaks HTTP (`shop`,
+//! `letters`); `drive` moves the clock; [`table`] says what came of it.
 
 pub mod data;
 mod drive;
@@ -70,7 +70,7 @@ pub async fn run(node: &NodeArgs, args: &DemoArgs) -> anyhow::Result<()> {
     let shop = Shop::new(running.url().context("the demo serves HTTP")?, keys.ingest.clone())?;
     let mut drive = Drive::new(&running, &shop, tenant).await?;
     let mut teller = Teller::new();
-    drive.to_the_end(|at| teller.at(at)).await?;
+    drive.live_through(|at| teller.at(at)).await?;
     teller.end();
     let table = report::table(&running, tenant, &drive, begun).await?;
     fs::write(config.data.join(FINISHED), "")?;

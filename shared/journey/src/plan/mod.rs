@@ -317,7 +317,7 @@ pub struct FieldUse {
     pub has_default: bool,
 }
 
-/// What else is published, as [`compile`] needs to know it.
+/// What else is published, as [`compile()`] needs to know it.
 pub trait Catalogue {
     /// The topic, if there is one of that name.
     fn topic(&self, name: &Name) -> Option<TopicInfo>;

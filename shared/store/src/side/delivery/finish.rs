@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{DeliveryDoor, Finished, Retry, close, heads, suppress};
 use crate::{
+    db::in_rows,
     error::StoreError,
     side::sql::{ROWS_MAX, Row, Sql, bytes, ms, vals},
 };
@@ -76,15 +77,11 @@ impl DeliveryDoor {
         if keys.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let rows = Sql::default()
-            .text(
-                "SELECT tenant_id, message_id, claim_id FROM send_queue WHERE phase <> 0 \
-                 AND (tenant_id, message_id, claim_id) IN (VALUES ",
-            )
-            .rows(keys)
-            .text(")")
-            .all(tx)
-            .await?;
+        let sql = Sql::default().text(
+            "SELECT tenant_id, message_id, claim_id FROM send_queue WHERE phase <> 0 \
+             AND (tenant_id, message_id, claim_id) IN ",
+        );
+        let rows = in_rows(sql, keys).all(tx).await?;
         rows.iter().map(held_from).collect()
     }
 
@@ -208,15 +205,11 @@ async fn take_out(
     if held.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows = Sql::default()
-        .text(
-            "DELETE FROM send_queue WHERE phase <> 0 \
-             AND (tenant_id, message_id, claim_id) IN (VALUES ",
-        )
-        .rows(held.iter().map(|(tenant, message, claim)| vals![tenant.0, message.0, *claim]))
-        .text(") RETURNING tenant_id, message_id, claim_id, attempts")
-        .all(tx)
-        .await?;
+    let sql = Sql::default()
+        .text("DELETE FROM send_queue WHERE phase <> 0 AND (tenant_id, message_id, claim_id) IN ");
+    let keys = held.iter().map(|(tenant, message, claim)| vals![tenant.0, message.0, *claim]);
+    let returning = " RETURNING tenant_id, message_id, claim_id, attempts";
+    let rows = in_rows(sql, keys).text(returning).all(tx).await?;
     rows.iter().map(|row| Ok((held_from(row)?, row.get("attempts")?))).collect()
 }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{DeliveryDoor, Moments, Settled, UnknownPolicy, close, finish, heads};
 use crate::{
     Backend,
+    db::in_rows,
     error::StoreError,
     side::sql::{Sql, ms, vals},
 };
@@ -155,15 +156,11 @@ async fn end_unknown(
     if last.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = Sql::default()
-        .text(
-            "DELETE FROM send_queue WHERE phase = 2 \
-             AND (tenant_id, message_id, claim_id) IN (VALUES ",
-        )
-        .rows(last.iter().map(|one| vals![one.tenant.0, one.message.0, one.claim]))
-        .text(") RETURNING tenant_id, message_id, attempts")
-        .all(tx)
-        .await?;
+    let sql = Sql::default()
+        .text("DELETE FROM send_queue WHERE phase = 2 AND (tenant_id, message_id, claim_id) IN ");
+    let keys = last.iter().map(|one| vals![one.tenant.0, one.message.0, one.claim]);
+    let rows =
+        in_rows(sql, keys).text(" RETURNING tenant_id, message_id, attempts").all(tx).await?;
     rows.iter()
         .map(|row| finish::closing(row, SendOutcome::Unknown, "reply_lost", now.product))
         .collect()
@@ -177,17 +174,15 @@ async fn send_again(
     if again.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = Sql::default()
+    let sql = Sql::default()
         .text(
             "UPDATE send_queue SET phase = 0, claim_id = NULL, claim_owner = NULL, \
              lease_until = NULL, not_before = ",
         )
         .arg(now.product.as_millis())
-        .text(" WHERE phase = 2 AND (tenant_id, message_id, claim_id) IN (VALUES ")
-        .rows(again.iter().map(|one| vals![one.tenant.0, one.message.0, one.claim]))
-        .text(") RETURNING tenant_id, message_id, lane")
-        .all(tx)
-        .await?;
+        .text(" WHERE phase = 2 AND (tenant_id, message_id, claim_id) IN ");
+    let keys = again.iter().map(|one| vals![one.tenant.0, one.message.0, one.claim]);
+    let rows = in_rows(sql, keys).text(" RETURNING tenant_id, message_id, lane").all(tx).await?;
     let mut ready = BTreeMap::new();
     let mut back = Vec::with_capacity(rows.len());
     for row in &rows {

@@ -13,6 +13,7 @@ use sea_orm::{ConnectionTrait, Value};
 
 use super::{Finished, Suppress};
 use crate::{
+    db::in_rows,
     error::StoreError,
     side::{
         NewFact,
@@ -108,10 +109,9 @@ async fn held(
     keys: Vec<Vec<Value>>,
 ) -> Result<(), StoreError> {
     for chunk in keys.chunks(ROWS_MAX) {
-        Sql::default()
-            .text(&format!("SELECT 1 AS held FROM {table} WHERE ({key}) IN (VALUES "))
-            .rows(chunk.iter().cloned())
-            .text(&format!(") ORDER BY {key}"))
+        let sql = Sql::default().text(&format!("SELECT 1 AS held FROM {table} WHERE ({key}) IN "));
+        in_rows(sql, chunk.iter().cloned())
+            .text(&format!(" ORDER BY {key}"))
             .lock(tx, "FOR UPDATE")
             .all(tx)
             .await?;
