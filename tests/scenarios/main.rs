@@ -8,6 +8,7 @@
 mod api;
 mod expected;
 mod mail_verifies_elsewhere;
+mod postgres_serves_as_well;
 mod rows;
 mod scanners_change_nothing;
 mod segment_clients_work_unchanged;

@@ -15,7 +15,7 @@ use parcours_kit::{
     health::Phase, machine_now,
 };
 use parcours_queue::tokens::MemoryTokens;
-use parcours_store::{Store, StoredClock, SweepCounts};
+use parcours_store::{Store, StoreError, StoredClock, SweepCounts};
 use parcours_wire::{DeliveryApi, WorkerApi};
 use parcours_worker::{Worker, WorkerConfig, WorkerHandle};
 use tokio::task::JoinHandle;
@@ -57,7 +57,7 @@ impl Node {
     /// # Errors
     /// The store cannot be opened or is held by another process, or the port is taken.
     pub async fn start(config: &NodeConfig) -> anyhow::Result<Self> {
-        let store = Store::open(config.store()?).await?;
+        let store = Store::open(config.store()?).await.map_err(explain_held)?;
         let clock = Arc::new(product_clock(store.product_clock().await?));
         let chance: Arc<dyn Chance> = match config.seeded_chance {
             Some(key) => Arc::new(SeededChance(MacKey(key))),
@@ -236,6 +236,17 @@ impl Node {
         }
         drop(self.consent);
         self.store.close().await;
+    }
+}
+
+/// Says how to go on when another process has the store.
+fn explain_held(error: StoreError) -> anyhow::Error {
+    match error {
+        held @ StoreError::Held { .. } => anyhow::anyhow!(
+            "{held}. Talk to that process instead: set PARCOURS_URL to its address (such as \
+             http://127.0.0.1:8080) and PARCOURS_KEY to an admin key; or stop it first"
+        ),
+        other => other.into(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 use anyhow::{Context as _, bail};
 use parcours_domain::KeyId;
 use parcours_kit::machine_now;
-use parcours_store::{KeyKind, KeyScope, NewApiKey, StoreError};
+use parcours_store::{KeyKind, KeyScope, NewApiKey};
 
 use super::client::Client;
 use crate::{
@@ -41,7 +41,7 @@ impl Session {
         config.roles = vec![Role::Gateway];
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.mailbox_page = false;
-        let local = Node::start(&config).await.map_err(explain_held)?;
+        let local = Node::start(&config).await?;
         let new = NewApiKey {
             organisation: None,
             tenant: None,
@@ -66,16 +66,5 @@ impl Session {
             revoked?;
         }
         Ok(())
-    }
-}
-
-/// Says how to go on when the store is in use.
-fn explain_held(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<StoreError>() {
-        Some(StoreError::Held { .. }) => error.context(
-            "the store is in use; talk to the process that has it: set PARCOURS_URL to its address \
-             (such as http://127.0.0.1:8080) and PARCOURS_KEY to an admin key",
-        ),
-        Some(_) | None => error,
     }
 }
