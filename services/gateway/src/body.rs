@@ -48,20 +48,43 @@ pub async fn json<T: DeserializeOwned>(
     payload: Result<web::Payload, actix_web::Error>,
     limit: usize,
 ) -> Result<JsonBody<T>, Problem> {
-    let media = media_type(request);
-    if media != "application/json"
-        && !(media.starts_with("application/") && media.ends_with("+json"))
-    {
-        return Err(Problem::new(
-            415,
-            "unsupported_media_type",
-            "Media type not supported",
-            "send Content-Type: application/json",
-        ));
-    }
+    expect_json(request)?;
     let bytes = plain(request, payload, limit).await?;
     let value = parse(&bytes)?;
     Ok(JsonBody { value, bytes })
+}
+
+/// Reads a JSON body of at most `limit` bytes that may be left out.
+///
+/// # Errors
+/// As [`json`] when there is one.
+pub async fn json_or_default<T: DeserializeOwned + Default>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limit: usize,
+) -> Result<JsonBody<T>, Problem> {
+    let bytes = plain(request, Ok(payload), limit).await?;
+    if bytes.is_empty() {
+        return Ok(JsonBody { value: T::default(), bytes });
+    }
+    expect_json(request)?;
+    let value = parse(&bytes)?;
+    Ok(JsonBody { value, bytes })
+}
+
+fn expect_json(request: &HttpRequest) -> Result<(), Problem> {
+    let media = media_type(request);
+    if media == "application/json"
+        || (media.starts_with("application/") && media.ends_with("+json"))
+    {
+        return Ok(());
+    }
+    Err(Problem::new(
+        415,
+        "unsupported_media_type",
+        "Media type not supported",
+        "send Content-Type: application/json",
+    ))
 }
 
 /// The media type without parameters, in lower case; empty when there is none.

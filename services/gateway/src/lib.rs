@@ -12,6 +12,7 @@
 
 pub mod auth;
 pub mod body;
+pub mod cors;
 pub mod endpoint;
 pub mod failure;
 pub mod idempotent;

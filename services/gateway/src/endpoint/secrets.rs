@@ -1,15 +1,23 @@
-//! Secrets: set and deleted by name, never shown.
+//! Secrets: set, made and deleted by name, never shown.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use data_encoding::BASE64;
 use parcours_domain::Name;
 use parcours_kit::Problem;
-use parcours_wire::http::secret::{SecretList, SecretRequest, SecretView};
+use parcours_wire::http::secret::{
+    SecretGenerateRequest, SecretGenerated, SecretList, SecretRequest, SecretView,
+};
+use ring::{
+    error::Unspecified,
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
 use utoipa::OpenApi;
 
 use super::{ReadRefusals, WriteRefusals, ask, get, invalid, read, resource};
 use crate::{
-    auth::{Access, Manage, Read},
-    body::JsonBody,
+    auth::{Access, Admin, Manage, Read},
+    body::{JsonBody, json_or_default},
     failure, idempotent,
     reply::{Reply, show},
 };
@@ -19,16 +27,28 @@ const SECRET_BYTES_MAX: usize = 64 * 1024;
 
 /// The group's part of the OpenAPI document.
 #[derive(OpenApi)]
-#[openapi(paths(list, put, delete), components(schemas(SecretRequest, SecretView, SecretList)))]
+#[openapi(
+    paths(list, put, delete, generate),
+    components(schemas(
+        SecretRequest,
+        SecretView,
+        SecretList,
+        SecretGenerateRequest,
+        SecretGenerated
+    ))
+)]
 pub struct Api;
 
 /// The group's routes.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config.service(resource("/v1/secrets", "GET, HEAD").route(get().to(list))).service(
-        resource("/v1/secrets/{name}", "DELETE, PUT")
-            .route(web::put().to(put))
-            .route(web::delete().to(delete)),
-    );
+    config
+        .service(resource("/v1/secrets", "GET, HEAD").route(get().to(list)))
+        .service(
+            resource("/v1/secrets/{name}", "DELETE, PUT")
+                .route(web::put().to(put))
+                .route(web::delete().to(delete)),
+        )
+        .service(resource("/v1/secrets/{name}/generate", "POST").route(web::post().to(generate)));
 }
 
 /// List the names of secrets
@@ -98,4 +118,59 @@ async fn delete(
         Ok(Reply::ok(&SecretView { name: name.to_string(), version: 0 }))
     };
     idempotent::once(&access.gateway, access.tenant.0, &request, b"", work).await
+}
+
+/// Make a private key for DKIM and store it as a secret
+///
+/// The key is Ed25519. It is never shown; the answer holds the TXT record of its public half. A
+/// secret that exists already is kept, unless the body says `replace`.
+#[utoipa::path(
+    post,
+    path = "/v1/secrets/{name}/generate",
+    tag = "Secrets",
+    params(("name" = String, Path, description = "The name that documents use")),
+    request_body(content = Option<SecretGenerateRequest>, description = "May be left out"),
+    responses((status = 200, description = "Made and stored; publish `dns_txt`", body = SecretGenerated), WriteRefusals),
+    security(("basic" = []), ("bearer" = []))
+)]
+async fn generate(
+    request: HttpRequest,
+    access: Access<Admin>,
+    name: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let name: Name = read(&name, "name", "a secret's name")?;
+    let limit = access.gateway.state.limits.body_bytes_max;
+    let body: JsonBody<SecretGenerateRequest> = json_or_default(&request, payload, limit).await?;
+    let work = async {
+        let store = access.store();
+        let names = ask(store.secret_names().await)?;
+        if !body.value.replace && names.iter().any(|(taken, _)| *taken == name) {
+            return Err(exists());
+        }
+        let (private, public) = dkim_key().map_err(|_| {
+            tracing::error!("the system gave no randomness for a key");
+            failure::internal()
+        })?;
+        let version = ask(store.put_secret(&name, private.as_bytes(), access.now()).await)?;
+        Ok(Reply::ok(&SecretGenerated {
+            name: name.to_string(),
+            version,
+            algorithm: "ed25519".to_owned(),
+            dns_txt: format!("v=DKIM1; k=ed25519; p={public}"),
+        }))
+    };
+    idempotent::once(&access.gateway, access.tenant.0, &request, &body.bytes, work).await
+}
+
+/// A new Ed25519 key: its PKCS#8 document, and its public half (RFC 8463, section 4); both base64.
+fn dkim_key() -> Result<(String, String), Unspecified> {
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())?;
+    let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(|_| Unspecified)?;
+    Ok((BASE64.encode(document.as_ref()), BASE64.encode(pair.public_key().as_ref())))
+}
+
+fn exists() -> Problem {
+    let detail = "a secret of this name exists; to lose what it holds, send `replace: true`";
+    Problem::new(409, "secret_exists", "Secret exists", detail).at("replace")
 }

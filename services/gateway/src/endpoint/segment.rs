@@ -1,6 +1,7 @@
 //! The Segment HTTP tracking API: what existing clients speak, unchanged but for the host.
 //!
-//! What always holds: 200, 401, 413, 429 or 503; nothing else.
+//! What always holds: a POST is answered 200, 401, 413, 429 or 503, nothing else; a page of any
+//! origin may read the answer.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use parcours_domain::EventKind;
@@ -12,10 +13,11 @@ use utoipa::{
     openapi::{RefOr, Response},
 };
 
-use super::{refusals, resource};
+use super::refusals;
 use crate::{
     auth,
     body::of_body,
+    cors::open,
     ingest::{
         apply::{Ingest, busy_problem},
         body::{Body, BodyError, read},
@@ -37,13 +39,13 @@ pub struct Api;
 /// The group's routes.
 pub fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(resource("/v1/identify", "POST").route(web::post().to(identify)))
-        .service(resource("/v1/track", "POST").route(web::post().to(track)))
-        .service(resource("/v1/page", "POST").route(web::post().to(page)))
-        .service(resource("/v1/screen", "POST").route(web::post().to(screen)))
-        .service(resource("/v1/group", "POST").route(web::post().to(group)))
-        .service(resource("/v1/alias", "POST").route(web::post().to(alias)))
-        .service(resource("/v1/batch", "POST").route(web::post().to(batch)));
+        .service(open("/v1/identify", web::post().to(identify)))
+        .service(open("/v1/track", web::post().to(track)))
+        .service(open("/v1/page", web::post().to(page)))
+        .service(open("/v1/screen", web::post().to(screen)))
+        .service(open("/v1/group", web::post().to(group)))
+        .service(open("/v1/alias", web::post().to(alias)))
+        .service(open("/v1/batch", web::post().to(batch)));
 }
 
 /// What ingest may answer besides 200.

@@ -1,4 +1,4 @@
-//! Secrets: set, never shown.
+//! Secrets: set or made, never shown.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -24,6 +24,30 @@ pub struct SecretView {
     pub name: String,
     /// Grows each time it is set.
     pub version: i64,
+}
+
+/// How to make a secret's value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretGenerateRequest {
+    /// Whether a secret of this name may be replaced; what it held is gone then.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// A private key that was made and stored; only its public half is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SecretGenerated {
+    /// The secret's name.
+    pub name: String,
+    /// Grows each time it is set.
+    pub version: i64,
+    /// What the key is for: `ed25519`.
+    #[schema(example = "ed25519")]
+    pub algorithm: String,
+    /// The TXT record to publish at `SELECTOR._domainkey.DOMAIN`.
+    #[schema(example = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")]
+    pub dns_txt: String,
 }
 
 /// The names of a brand's secrets.
