@@ -16,6 +16,7 @@ on_both!(
     facts_fold_to_the_standing_that_is_claimed,
     the_order_of_acceptance_decides_even_when_the_clock_stands,
     a_repeated_withdrawal_is_one_fact,
+    all_marketing_is_withdrawn_again_after_an_opt_in_has_lifted_it,
     a_fact_for_an_address_that_nobody_has_waits_for_it,
     a_fact_reaches_the_contact_through_the_inbox_once,
     nobody_else_can_be_recorded_for,
@@ -91,6 +92,25 @@ async fn a_repeated_withdrawal_is_one_fact(store: Store) {
     fact.once = true;
     let ids = door.record(shop.tenant, anna, vec![fact], at(6)).await.unwrap();
     assert_ne!(Some(ids[0]), first, "a new withdrawal after a new opt-in");
+}
+
+async fn all_marketing_is_withdrawn_again_after_an_opt_in_has_lifted_it(store: Store) {
+    let shop = Shop::open(store).await;
+    let anna = shop.reader("anna").await;
+    let door = shop.store.consent();
+    let withdraw = async |minute| {
+        let mut fact = shop.fact(FactKind::Withdrawn, Scope::AllMarketing, at(minute));
+        fact.once = true;
+        door.record(shop.tenant, anna, vec![fact], at(minute)).await.unwrap()[0]
+    };
+    let first = withdraw(1).await;
+    assert_eq!(withdraw(2).await, first);
+    shop.say(anna, FactKind::Given, news(), at(3)).await;
+    let second = withdraw(4).await;
+    assert_ne!(second, first, "the opt-in had lifted the first");
+    assert_eq!(withdraw(5).await, second);
+    shop.send(anna, "a").await;
+    assert_eq!(judge(&shop.claim(6).await[0]), Err(Refusal::WithdrawnAll));
 }
 
 async fn a_fact_for_an_address_that_nobody_has_waits_for_it(store: Store) {

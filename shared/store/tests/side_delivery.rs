@@ -10,7 +10,8 @@ use parcours_domain::{
     consent::{FactKind, Refusal, Scope},
 };
 use parcours_store::{
-    DotAnswer, Enqueued, MailboxPut, OutcomeRef, PageRequest, Retry, Store, Suppress, UnknownPolicy,
+    DotAnswer, DotTimes, Enqueued, MailboxPut, OutcomeRef, PageRequest, Retry, Store, Suppress,
+    UnknownPolicy,
 };
 use side_support::*;
 
@@ -18,6 +19,7 @@ on_both!(
     a_claim_brings_what_the_verdict_and_the_template_need,
     a_claim_whose_lease_is_over_before_the_dot_can_be_claimed_again,
     a_lost_reply_is_resent_under_the_same_id_where_policy_says_so,
+    a_lost_reply_is_settled_by_the_class_under_which_the_message_left,
     a_suppression_at_the_end_of_a_message_refuses_the_next,
     an_end_is_told_to_the_run_once,
     a_returned_message_waits_for_its_time,
@@ -70,6 +72,35 @@ async fn a_lost_reply_is_resent_under_the_same_id_where_policy_says_so(store: St
     assert_eq!((settled.again, settled.unknown), (vec![(shop.tenant, message)], vec![]));
     let again = shop.claim(701).await;
     assert_eq!((again[0].message, again[0].attempt), (message, 2));
+}
+
+async fn a_lost_reply_is_settled_by_the_class_under_which_the_message_left(store: Store) {
+    let shop = Shop::open(store).await;
+    let anna = shop.reader("anna").await;
+    let policy = |_, class| match class {
+        MessageClass::Marketing => UnknownPolicy::Final,
+        MessageClass::Transactional => UnknownPolicy::Again,
+    };
+    for (key, receipt, again) in [
+        ("a", r#"{"class":"transactional"}"#, 1),
+        ("b", r#"{"class":"marketing"}"#, 0),
+        ("c", "not a receipt", 0),
+    ] {
+        shop.send(anna, key).await;
+        let claimed = shop.claim(1).await;
+        let mut request = dot_request(&claimed[0]);
+        request.receipt_json = receipt.to_owned();
+        let door = shop.store.delivery();
+        let times = DotTimes { now: now(2), lease_ms: 1_000 };
+        assert_eq!(door.commit_dot(vec![request], times).await.unwrap(), [DotAnswer::Go]);
+        let settled = door.settle_expired_claims(now(700), &policy).await.unwrap();
+        assert_eq!(settled.again.len(), again, "{receipt}");
+        assert_eq!(settled.unknown.len(), 1 - again, "{receipt}");
+        for message in shop.claim(701).await {
+            let door = shop.store.delivery();
+            door.finish(vec![finished(&message, SendOutcome::Sent)]).await.unwrap();
+        }
+    }
 }
 
 async fn a_suppression_at_the_end_of_a_message_refuses_the_next(store: Store) {

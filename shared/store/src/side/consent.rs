@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use parcours_domain::{
     AddressHash, Channel, ContactId, FactId, Handle, Millis, TenantId, Timestamp,
-    consent::{AddressStanding, ConsentFact, FactKind, Scope, Standing},
+    consent::{AddressStanding, ConsentFact, FactKind, Latest, Scope, Standing},
 };
 use sea_orm::ConnectionTrait;
 
@@ -246,14 +246,20 @@ async fn append(
     inbox::write(tx, shards, told.collect(), now).await
 }
 
-/// The fact that already says this as the newest word on its scope.
+/// The fact that already says this as the newest word on its scope. A word on all marketing is
+/// said again when an opt-in to a topic has come since, for that has lifted it.
 fn already_said(standing: &Standing, fact: &NewFact) -> Option<FactId> {
     let latest = match (fact.kind, &fact.scope) {
         (FactKind::Suppressed, _) => standing.suppressed.as_ref(),
         (_, Scope::Topic(topic)) => standing.topics.get(topic),
         (_, Scope::AllMarketing) => standing.all_marketing.as_ref(),
     };
-    latest.filter(|latest| latest.kind == fact.kind).map(|latest| latest.fact)
+    let latest = latest.filter(|latest| latest.kind == fact.kind)?;
+    let opted_in = |word: &&Latest| matches!(word.kind, FactKind::Given | FactKind::Confirmed);
+    let mut since = standing.topics.values().filter(opted_in);
+    let lifted = fact.scope == Scope::AllMarketing
+        && since.any(|word| (word.at, word.fact) > (latest.at, latest.fact));
+    (!lifted).then_some(latest.fact)
 }
 
 /// Suppresses and objects by address, in the order of the hashes; makes a missing row, so that an

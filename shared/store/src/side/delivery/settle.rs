@@ -103,7 +103,8 @@ impl DeliveryDoor {
 
     async fn over_after_dot(&self, now: Moments) -> Result<Vec<Over>, StoreError> {
         let rows = Sql::new(
-            "SELECT q.tenant_id, q.message_id, q.claim_id, q.class FROM send_queue q \
+            "SELECT q.tenant_id, q.message_id, q.claim_id, m.receipt FROM send_queue q \
+             LEFT JOIN message m ON m.tenant_id = q.tenant_id AND m.id = q.message_id \
              WHERE q.phase = 2 AND ",
             vals![ms(now.machine), self.store.incarnation()],
         )
@@ -118,7 +119,7 @@ impl DeliveryDoor {
                     tenant: row.id("tenant_id")?,
                     message: row.id("message_id")?,
                     claim: row.get("claim_id")?,
-                    class: row.word("class", MessageClass::parse)?,
+                    class: left_as(row.get::<Option<String>>("receipt")?.as_deref()),
                 })
             })
             .collect()
@@ -146,6 +147,16 @@ impl DeliveryDoor {
         settled.again.extend(back);
         Ok(())
     }
+}
+
+/// The class under which a message left, as the gate's receipt says; the stricter one when that
+/// cannot be read.
+fn left_as(receipt: Option<&str>) -> MessageClass {
+    let receipt: Option<serde_json::Value> =
+        receipt.and_then(|receipt| serde_json::from_str(receipt).ok());
+    receipt
+        .and_then(|receipt| MessageClass::parse(receipt.get("class")?.as_str()?))
+        .unwrap_or(MessageClass::Marketing)
 }
 
 async fn end_unknown(
