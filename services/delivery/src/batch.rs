@@ -187,7 +187,17 @@ async fn sender_group(
     };
     let key = LimitKey { tenant, sender: Some(sender.clone()) };
     let fit = permitted(desk, &house, &key, fit).await;
-    let ready = compose::letters(desk, &house, fit).await?;
+    let now = desk.core.clock.now();
+    let tickets: Vec<Ticket> = fit.iter().map(|one| Ticket::of(&one.claimed, now)).collect();
+    let ready = match compose::letters(desk, &house, fit).await {
+        Ok(ready) => ready,
+        // Nothing was handed over yet: back to the queue, not left to the lease.
+        Err(error) => {
+            return end_unready(desk, Unready::Store(error), tickets.into_iter())
+                .await
+                .map(|()| None);
+        }
+    };
     match &house.sender.transport {
         Transport::Mailbox => {
             mailbox::deliver(desk, ready).await;

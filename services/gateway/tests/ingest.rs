@@ -6,7 +6,7 @@ mod support;
 
 use parcours_store::{KeyKind, KeyScope, PageRequest};
 use serde_json::{Value as Json, json};
-use support::{Call, Desk, NOW, Script, call, gzip};
+use support::{Call, Client, Desk, NOW, Script, call, gzip};
 
 fn batch(items: &[Json]) -> Json {
     json!({ "batch": items, "sentAt": NOW, "context": { "library": { "name": "test" } } })
@@ -90,13 +90,14 @@ async fn a_contacts_items_keep_the_order_of_the_request() {
 }
 
 #[actix_web::test]
-async fn the_same_id_with_another_body_is_set_aside() {
+async fn the_same_id_with_another_body_is_listed_and_left_to_the_worker_to_keep() {
     let desk = Desk::new().await;
     let (app, key) = (desk.app().await, desk.key(&[KeyScope::Ingest]).await);
     post("/v1/track", &key, &track("m", "u", "first")).send(&app).await.is(200);
     let body = post("/v1/track", &key, &track("m", "u", "other")).send(&app).await.is(200);
     assert_eq!(body["set_aside"][0]["code"], "duplicate_id_other_body");
-    assert_eq!(quarantined(&desk).await[0].0, "duplicate_id_other_body");
+    assert_eq!(body["accepted"], 0);
+    assert!(quarantined(&desk).await.is_empty(), "the worker keeps it with its commit");
     assert_eq!(desk.worker.names(), ["first"]);
 }
 
@@ -287,6 +288,49 @@ async fn an_input_that_was_set_aside_is_taken_in_again_once_its_cause_is_gone() 
     let path = format!("/v1/quarantine/{faulty}");
     call("DELETE", &path).key(&key).send(&app).await.is(200);
     call("GET", &path).key(&key).send(&app).await.is_problem(404, "not_found");
+}
+
+/// The ids of what is set aside.
+async fn ids(app: &Client, key: &str) -> Vec<String> {
+    let list = call("GET", "/v1/quarantine").key(key).send(app).await.is(200);
+    let items = list["items"].as_array().unwrap().iter();
+    items.map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[actix_web::test]
+async fn a_requeue_whose_answer_was_lost_applies_once_though_the_item_has_no_id() {
+    let desk = Desk::new().await;
+    let key = desk.key(&[KeyScope::Ingest, KeyScope::Manage]).await;
+    let (app, public) = (desk.app().await, desk.public_key().await);
+    let item = json!({ "userId": "u", "event": "late" });
+    post("/v1/track", &public, &item).send(&app).await.is(200);
+    let path = format!("/v1/quarantine/{}/requeue", ids(&app, &key).await[0]);
+    desk.worker.script(Script::Lost);
+    call("POST", &path).key(&key).send(&app).await.is_problem(503, "unavailable");
+    desk.worker.script(Script::Normal);
+    let body = call("POST", &path).key(&key).send(&app).await.is(200);
+    assert!(body["requeued_at"].is_string());
+    assert_eq!(desk.worker.names(), ["late"]);
+}
+
+#[actix_web::test]
+async fn a_requeued_input_whose_id_is_taken_stays_set_aside_and_is_kept_once() {
+    let desk = Desk::new().await;
+    let key = desk.key(&[KeyScope::Ingest, KeyScope::Manage]).await;
+    let (app, public) = (desk.app().await, desk.public_key().await);
+    let other = track("m", "u", "other");
+    post("/v1/track", &public, &other).send(&app).await.is(200);
+    post("/v1/track", &key, &track("m", "u", "first")).send(&app).await.is(200);
+    let row = &ids(&app, &key).await[0];
+    let path = format!("/v1/quarantine/{row}/requeue");
+    let answer = call("POST", &path).key(&key).send(&app).await;
+    answer.is_problem(422, "duplicate_id_other_body");
+    let path = format!("/v1/quarantine/{row}");
+    let kept = call("GET", &path).key(&key).send(&app).await.is(200);
+    assert!(kept["requeued_at"].is_null(), "{kept}");
+    post("/v1/track", &public, &other).send(&app).await.is(200);
+    assert_eq!(quarantined(&desk).await.len(), 1, "the repeat is kept once");
+    assert_eq!(desk.worker.names(), ["first"]);
 }
 
 #[actix_web::test]

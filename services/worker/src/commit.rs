@@ -75,6 +75,7 @@ fn blank(contact: &Contact, memory: &Memory, state: Vec<u8>, now: Timestamp) -> 
         inbox_done: Vec::new(),
         inbox_new: Vec::new(),
         address: None,
+        address_gone: false,
         absorbed_into: None,
         quarantine: Vec::new(),
         counters: Vec::new(),
@@ -98,8 +99,8 @@ pub(crate) async fn prepare(
     if let Some(email) = &draft.email {
         commit.address = Some(contact.deps().durable.address(contact.tenant, email).await?);
     }
-    let address = address_in(&draft.state.attributes).or_else(|| draft.email.clone());
-    let lane = lane_of(address.as_ref());
+    commit.address_gone = draft.address_gone;
+    let lane = lane_of(address_in(&draft.state.attributes).as_ref());
     count(&mut draft);
     commit.seq = draft.seq;
     commit.events = draft.events;

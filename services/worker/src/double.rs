@@ -318,11 +318,16 @@ impl Durable for Double {
     async fn due_timers(
         &self,
         before: Timestamp,
+        after: Option<TimerMark>,
         limit: usize,
     ) -> Result<Vec<TimerEntry>, StoreError> {
         let inner = self.inner();
         let due = inner.timers.values().filter(|(entry, held)| !held && entry.due_at <= before);
-        Ok(due.map(|(entry, _)| *entry).take(limit).collect())
+        let mut due: Vec<_> = due.map(|(entry, _)| *entry).collect();
+        due.sort_by_key(|entry| (entry.due_at, entry.run));
+        due.retain(|entry| after.is_none_or(|mark| (entry.due_at, entry.run) > mark));
+        due.truncate(limit);
+        Ok(due)
     }
     async fn timers_page(
         &self,
@@ -346,7 +351,18 @@ impl Durable for Double {
         }
         Ok(stuck)
     }
-    async fn inbox_contacts(&self, limit: usize) -> Result<Vec<InboxContact>, StoreError> {
+    async fn release_held(&self, _: usize) -> Result<u64, StoreError> {
+        let mut released = 0;
+        for (_, held) in self.inner().timers.values_mut() {
+            released += u64::from(std::mem::take(held));
+        }
+        Ok(released)
+    }
+    async fn inbox_contacts(
+        &self,
+        marks: InboxMarks,
+        (limit, _): (usize, usize),
+    ) -> Result<(Vec<InboxContact>, InboxMarks), StoreError> {
         let inner = self.inner();
         let waiting = inner.contacts.iter().filter(|(_, row)| !row.inbox.is_empty());
         let found = |(id, _): (&ContactId, &Row)| InboxContact {
@@ -354,7 +370,7 @@ impl Durable for Double {
             contact: *id,
             bulk: false,
         };
-        Ok(waiting.map(found).take(limit).collect())
+        Ok((waiting.map(found).take(limit).collect(), marks))
     }
 }
 

@@ -7,8 +7,8 @@ use parcours_domain::{
 };
 use parcours_queue::TimerEntry;
 pub use parcours_store::{
-    CommitOutcome, ContactCommit, InboxRow, KnownKey, Loaded, NewAddress, NewEvent, NewInbox,
-    NewMessage, NewQuarantine, TimerChange, TimerCursor,
+    CommitOutcome, ContactCommit, InboxMarks, InboxRow, KnownKey, Loaded, NewAddress, NewEvent,
+    NewInbox, NewMessage, NewQuarantine, TimerChange, TimerCursor,
 };
 use parcours_store::{
     Committer, DocumentRow, LoadKey, Loader, Store, StoreError, Sweep, TenantKeys, TimerRow,
@@ -17,6 +17,9 @@ use tokio::runtime::Handle;
 
 /// A key of an event as the store knows it: the hash and the stored day.
 pub type StoredKey = (EventKey, i64);
+
+/// Where a pass over the due timers stands: due time and run of the last one seen.
+pub type TimerMark = (Timestamp, RunId);
 
 /// A contact's state, inbox and the known ones among the asked keys (in their order).
 pub type Activation = (Loaded, Vec<Option<KnownKey>>);
@@ -116,10 +119,11 @@ pub trait Durable: Send + Sync {
         version: u32,
     ) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Timer rows that are due, oldest first.
+    /// Timer rows that are due, oldest first, after the mark.
     async fn due_timers(
         &self,
         before: Timestamp,
+        after: Option<TimerMark>,
         limit: usize,
     ) -> Result<Vec<TimerEntry>, StoreError>;
 
@@ -133,8 +137,16 @@ pub trait Durable: Send + Sync {
     /// Live runs that nothing will wake.
     async fn stuck_runs(&self, limit: usize) -> Result<Vec<StuckRun>, StoreError>;
 
-    /// Contacts with inbox rows, live lane first.
-    async fn inbox_contacts(&self, limit: usize) -> Result<Vec<InboxContact>, StoreError>;
+    /// Puts held timers of journeys that are not paused back; how many.
+    async fn release_held(&self, limit: usize) -> Result<u64, StoreError>;
+
+    /// Contacts with inbox rows, live lane first, on from the marks; so many rows of either lane
+    /// (live, bulk). And the marks for the next pass.
+    async fn inbox_contacts(
+        &self,
+        marks: InboxMarks,
+        limits: (usize, usize),
+    ) -> Result<(Vec<InboxContact>, InboxMarks), StoreError>;
 }
 
 /// The store itself.
@@ -241,10 +253,12 @@ impl Durable for StoreDurable {
     async fn due_timers(
         &self,
         before: Timestamp,
+        after: Option<TimerMark>,
         limit: usize,
     ) -> Result<Vec<TimerEntry>, StoreError> {
         let (sweep, limit) = (self.sweep.clone(), limit as u64);
-        let rows = self.at_home(async move { sweep.due_timers(before, None, limit).await }).await?;
+        let rows =
+            self.at_home(async move { sweep.due_timers(before, after, limit).await }).await?;
         Ok(rows.iter().map(entry_of).collect())
     }
 
@@ -270,11 +284,21 @@ impl Durable for StoreDurable {
         Ok(rows.iter().map(stuck).collect())
     }
 
-    async fn inbox_contacts(&self, limit: usize) -> Result<Vec<InboxContact>, StoreError> {
+    async fn release_held(&self, limit: usize) -> Result<u64, StoreError> {
         let (sweep, limit) = (self.sweep.clone(), limit as u64);
-        let rows = self.at_home(async move { sweep.inbox_contacts(limit).await }).await?;
+        self.at_home(async move { sweep.release_held(limit).await }).await
+    }
+
+    async fn inbox_contacts(
+        &self,
+        marks: InboxMarks,
+        (live, bulk): (usize, usize),
+    ) -> Result<(Vec<InboxContact>, InboxMarks), StoreError> {
+        let (sweep, limits) = (self.sweep.clone(), (live as u64, bulk as u64));
+        let (rows, marks) =
+            self.at_home(async move { sweep.inbox_contacts(marks, limits).await }).await?;
         let found = |(tenant, contact, lane)| InboxContact { tenant, contact, bulk: lane > 0 };
-        Ok(rows.into_iter().map(found).collect())
+        Ok((rows.into_iter().map(found).collect(), marks))
     }
 }
 

@@ -87,6 +87,8 @@ pub(crate) struct Draft {
     pub quarantine: Vec<NewQuarantine>,
     /// The address that became the contact's in this fold.
     pub email: Option<EmailAddress>,
+    /// The contact had an address and has none any more.
+    pub address_gone: bool,
     pub counters: BTreeMap<&'static str, i64>,
     changed: bool,
 }
@@ -104,6 +106,7 @@ impl Draft {
             inbox_done: Vec::new(),
             quarantine: Vec::new(),
             email: None,
+            address_gone: false,
             counters: BTreeMap::new(),
             changed: false,
         }
@@ -169,7 +172,7 @@ pub(crate) fn fold(memory: &Memory, items: &[Item], ctx: &FoldContext<'_>) -> Fo
             break;
         }
     }
-    fold.settle_address(memory, items);
+    fold.settle_address(memory);
     fold
 }
 
@@ -310,20 +313,13 @@ impl Fold {
         Ok(())
     }
 
-    /// Which address the contact has after the fold, when it is another than before.
-    fn settle_address(&mut self, memory: &Memory, items: &[Item]) {
-        let applied = &items[..self.panicked.unwrap_or(items.len())];
-        let said = applied.iter().rev().find_map(|item| match item {
-            Item::Event { event, .. } => event.email.clone(),
-            Item::Timer { .. }
-            | Item::Repair { .. }
-            | Item::Inbox { .. }
-            | Item::Absorb { .. }
-            | Item::Unreadable { .. } => None,
-        });
+    /// Which address the contact has after the fold, when it is another than before. Only the
+    /// state tells: what an input says that did not apply (a repeat, a conflict) counts nothing.
+    fn settle_address(&mut self, memory: &Memory) {
         let before = address_in(&memory.state.attributes);
-        let after = address_in(&self.draft.state.attributes).or(said);
-        if after != before && !self.draft.is_empty() {
+        let after = address_in(&self.draft.state.attributes);
+        if after != before {
+            self.draft.address_gone = after.is_none();
             self.draft.email = after;
         }
     }

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     config::{BATCH_CONTACTS, BULK_SHARE_PERCENT, SWEEP_ROWS_MAX, WorkerConfig},
     contact::Deps,
-    durable::StuckRun,
+    durable::{Durable, InboxMarks, StuckRun, TimerMark},
     registry::Registry,
     work::{TimersInFlight, Work},
 };
@@ -65,11 +65,12 @@ impl Loops {
     pub(crate) async fn run_timers(self: Arc<Self>) {
         let mut stop = self.stop.clone();
         let mut next_sweep = Instant::now() + self.config.sweep_period;
+        let mut mark = None;
         loop {
             let busy = self.registry.gauge.hold();
             let more = self.fire_due().await;
             if Instant::now() >= next_sweep {
-                self.sweep_timers_now().await;
+                self.sweep_timers_now(&mut mark).await;
                 next_sweep = Instant::now() + self.config.sweep_period;
                 drop(busy);
                 continue;
@@ -152,8 +153,9 @@ impl Loops {
         true
     }
 
-    /// Puts due rows that nobody has into the index. Yields while a backlog is being worked off.
-    async fn sweep_timers_now(&self) {
+    /// Puts due rows that nobody has into the index, on from where the pass before ended. Yields
+    /// while a backlog is being worked off.
+    async fn sweep_timers_now(&self, mark: &mut Option<TimerMark>) {
         let now = self.deps.clock.now();
         let indexed = self.deps.timers.pending_due(now).await.unwrap_or(0);
         let backlog = indexed + self.in_flight.len();
@@ -161,8 +163,10 @@ impl Loops {
         if backlog >= SWEEP_ROWS_MAX {
             return;
         }
-        match self.deps.durable.due_timers(now, SWEEP_ROWS_MAX).await {
+        match due_round(&*self.deps.durable, now, *mark, SWEEP_ROWS_MAX).await {
             Ok(mut rows) => {
+                let full = rows.len() >= SWEEP_ROWS_MAX;
+                *mark = rows.last().filter(|_| full).map(mark_of);
                 rows.retain(|row| !self.in_flight.contains(row.run));
                 self.index(&rows).await;
             }
@@ -173,6 +177,7 @@ impl Loops {
     /// Wakes contacts with inbox rows; ends when told.
     pub(crate) async fn run_inbox(self: Arc<Self>) {
         let mut stop = self.stop.clone();
+        let mut marks = InboxMarks::default();
         let mut tick = interval(self.config.sweep_period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -182,17 +187,12 @@ impl Loops {
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             let busy = self.registry.gauge.hold();
-            match self.deps.durable.inbox_contacts(SWEEP_ROWS_MAX).await {
-                Ok(contacts) => {
-                    let live = self.registry.gauge.used() > self.registry.bulk.used();
-                    let mut bulk_room = bulk_room(live, self.registry.bulk.used());
+            let live = self.registry.gauge.used() > self.registry.bulk.used();
+            let limits = (SWEEP_ROWS_MAX, bulk_room(live, self.registry.bulk.used()));
+            match self.deps.durable.inbox_contacts(marks, limits).await {
+                Ok((contacts, next)) => {
+                    marks = next;
                     for found in contacts {
-                        if found.bulk {
-                            if bulk_room == 0 {
-                                continue;
-                            }
-                            bulk_room -= 1;
-                        }
                         self.registry.wake((found.tenant, found.contact), found.bulk);
                     }
                 }
@@ -202,7 +202,8 @@ impl Loops {
         }
     }
 
-    /// Looks for live runs that nothing will wake and sets their timers again; ends when told.
+    /// Looks for live runs that nothing will wake, sets their timers again, and takes timers up
+    /// again that were left held; ends when told.
     pub(crate) async fn run_repair(self: Arc<Self>) {
         let mut stop = self.stop.clone();
         let mut tick = interval(self.config.repair_period);
@@ -215,6 +216,14 @@ impl Loops {
             match self.deps.durable.stuck_runs(SWEEP_ROWS_MAX).await {
                 Ok(stuck) => self.repair(stuck),
                 Err(error) => tracing::warn!(%error, "stuck runs cannot be looked for"),
+            }
+            match self.deps.durable.release_held(SWEEP_ROWS_MAX).await {
+                Ok(0) => {}
+                Ok(timers) => {
+                    tracing::info!(timers, "held timers of journeys that are not paused go on");
+                    self.sweep_timers.notify_one();
+                }
+                Err(error) => tracing::warn!(%error, "held timers cannot be looked for"),
             }
         }
     }
@@ -262,6 +271,27 @@ impl Loops {
     }
 }
 
+/// Due rows after the mark; what room is left, from the beginning up to the mark.
+async fn due_round(
+    durable: &dyn Durable,
+    now: Timestamp,
+    mark: Option<TimerMark>,
+    limit: usize,
+) -> Result<Vec<TimerEntry>, StoreError> {
+    let mut rows = durable.due_timers(now, mark, limit).await?;
+    if let Some(mark) = mark
+        && rows.len() < limit
+    {
+        let first = durable.due_timers(now, None, limit - rows.len()).await?;
+        rows.extend(first.into_iter().take_while(|row| mark_of(row) <= mark));
+    }
+    Ok(rows)
+}
+
+const fn mark_of(entry: &TimerEntry) -> TimerMark {
+    (entry.due_at, entry.run)
+}
+
 /// How many more bulk contacts may be woken: all of a batch while nothing else is there, a stated
 /// share of it while live work waits.
 fn bulk_room(live_waits: bool, bulk_under_way: usize) -> usize {
@@ -271,7 +301,32 @@ fn bulk_room(live_waits: bool, bulk_under_way: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::bulk_room;
+    use parcours_domain::RunId;
+    use parcours_queue::TimerEntry;
+
+    use super::{bulk_room, due_round, mark_of};
+    use crate::double::{Double, TENANT, at, contact};
+
+    #[tokio::test]
+    async fn due_timers_are_looked_at_round_and_round() {
+        let double = Double::new();
+        for n in 1..=3_u8 {
+            let run = RunId(uuid::Uuid::from_bytes([n; 16]));
+            let due_at = at(i64::from(n));
+            let entry = TimerEntry { tenant: TENANT, contact: contact(n), run, seq: 1, due_at };
+            double.inner().timers.insert(run, (entry, false));
+        }
+        // Nobody takes the first ones away, and still each has its turn.
+        let (mut mark, mut turns) = (None, Vec::new());
+        for _ in 0..3 {
+            let rows = due_round(&*double, at(10), mark, 2).await.unwrap();
+            mark = rows.last().map(mark_of);
+            turns.extend(rows.iter().map(|row| row.due_at.as_millis()));
+        }
+        assert_eq!(turns, [1, 2, 3, 1, 2, 3]);
+        let all = due_round(&*double, at(10), mark, 10).await.unwrap();
+        assert_eq!(all.len(), 3);
+    }
 
     #[test]
     fn bulk_work_takes_at_most_its_share_while_live_work_waits() {

@@ -36,4 +36,4 @@ pub use keys::{Cipher, TenantKeys};
 pub use loader::{InboxRow, KeyQuestion, KnownKey, LoadAnswer, LoadKey, Loaded, Loader};
 pub use side::*;
 pub use store::{RootKeySource, SHARDS_DEFAULT, Store, StoreConfig, StoredClock, TenantStore};
-pub use sweep::{StuckRun, Sweep, SweepCounts, TimerCursor, TimerRow};
+pub use sweep::{InboxMarks, StuckRun, Sweep, SweepCounts, TimerCursor, TimerRow};

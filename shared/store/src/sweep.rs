@@ -1,10 +1,12 @@
 //! The sweep: finds in SQL what an index in memory may have lost.
 //!
-//! What always holds: it only reads, but for two repairs (held timers of a resumed journey, inbox
-//! rows of a contact that ended meanwhile); each pass is bounded by the caller's limit and goes
+//! What always holds: it only reads, but for repairs (held timers of a journey that is not paused,
+//! inbox rows of a contact that ended meanwhile); each pass is bounded by the caller's limit and goes
 //! on from a mark.
 
-use parcours_domain::{ContactId, Millis, Name, RunId, TenantId, Timestamp, shard_of};
+use std::collections::HashSet;
+
+use parcours_domain::{ContactId, InboxId, Millis, Name, RunId, TenantId, Timestamp, shard_of};
 
 use crate::{
     db::Tx,
@@ -36,6 +38,23 @@ pub struct TimerRow {
 /// Where a pass over all timers stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerCursor(TenantId, RunId);
+
+/// Where a pass over one lane of the inbox stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct InboxMark(InboxId, TenantId);
+
+/// Where the next pass over the inbox goes on; the default is the beginning of either lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InboxMarks {
+    live: Option<InboxMark>,
+    bulk: Option<InboxMark>,
+}
+
+struct InboxPlace {
+    tenant: TenantId,
+    contact: ContactId,
+    id: InboxId,
+}
 
 /// What waits, for quiescence and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,26 +178,76 @@ impl Sweep {
         }
     }
 
-    /// Contacts with waiting inbox rows, the oldest first, with the lane of the most urgent row.
-    /// Rows of contacts that ended meanwhile are handed to what those have become.
+    /// Contacts with waiting inbox rows, each lane on from its mark and around its end: the lane,
+    /// at most `limits` rows of it (live, bulk), and the marks for the next pass. Rows of contacts
+    /// that ended meanwhile are handed to what those have become.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn inbox_contacts(
         &self,
+        marks: InboxMarks,
+        (live, bulk): (u64, u64),
+    ) -> Result<(Vec<(TenantId, ContactId, i64)>, InboxMarks), StoreError> {
+        self.hand_over(live.max(bulk)).await?;
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        let mut next = marks;
+        let lanes = [(0_i64, &mut next.live, live), (1, &mut next.bulk, bulk)];
+        for (lane, mark, limit) in lanes {
+            let rows = self.inbox_round(lane, *mark, limit).await?;
+            if limit > 0 {
+                let full = u64::try_from(rows.len()).is_ok_and(|count| count >= limit);
+                *mark = rows.last().filter(|_| full).map(|row| InboxMark(row.id, row.tenant));
+            }
+            for InboxPlace { tenant, contact, .. } in rows {
+                if seen.insert((tenant, contact)) {
+                    found.push((tenant, contact, lane));
+                }
+            }
+        }
+        Ok((found, next))
+    }
+
+    /// A lane's rows after the mark; what room is left, from the lane's beginning up to the mark.
+    async fn inbox_round(
+        &self,
+        lane: i64,
+        mark: Option<InboxMark>,
         limit: u64,
-    ) -> Result<Vec<(TenantId, ContactId, i64)>, StoreError> {
-        self.hand_over(limit).await?;
-        let rows = Sql::default()
-            .text("SELECT tenant_id, contact_id, min(lane) AS lane, min(place) AS place FROM ")
-            .text("(SELECT tenant_id, contact_id, lane, row_number() OVER (ORDER BY lane, id) ")
-            .text("AS place FROM inbox ORDER BY lane, id LIMIT ")
-            .arg(limit_of(limit))
-            .text(") AS oldest GROUP BY tenant_id, contact_id ORDER BY min(place)")
-            .all(self.store.db().read())
-            .await?;
+    ) -> Result<Vec<InboxPlace>, StoreError> {
+        let mut rows = self.inbox_rows(lane, mark.map(|mark| (">", mark)), limit).await?;
+        let left = limit.saturating_sub(rows.len() as u64);
+        if let Some(mark) = mark
+            && left > 0
+        {
+            rows.extend(self.inbox_rows(lane, Some(("<=", mark)), left).await?);
+        }
+        Ok(rows)
+    }
+
+    async fn inbox_rows(
+        &self,
+        lane: i64,
+        bound: Option<(&str, InboxMark)>,
+        limit: u64,
+    ) -> Result<Vec<InboxPlace>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut sql = Sql::default()
+            .text("SELECT tenant_id, contact_id, id FROM inbox WHERE lane = ")
+            .arg(lane);
+        if let Some((side, InboxMark(id, tenant))) = bound {
+            let head = format!(" AND (id, tenant_id) {side} (");
+            sql = sql.text(&head).arg(id.0).text(", ").arg(tenant.0).text(")");
+        }
+        let sql = sql.text(" ORDER BY id, tenant_id LIMIT ").arg(limit_of(limit));
+        let rows = sql.all(self.store.db().read()).await?;
         rows.iter()
-            .map(|row| Ok((row.id("tenant_id")?, row.id("contact_id")?, row.get("lane")?)))
+            .map(|row| {
+                let (tenant, contact) = (row.id("tenant_id")?, row.id("contact_id")?);
+                Ok(InboxPlace { tenant, contact, id: row.id("id")? })
+            })
             .collect()
     }
 
@@ -199,7 +268,7 @@ impl Sweep {
             let into: ContactId = row.id("merged_into")?;
             let shard = i64::from(shard_of(into, self.store.shards()));
             let tenant: TenantId = row.id("tenant_id")?;
-            let id: parcours_domain::InboxId = row.id("id")?;
+            let id: InboxId = row.id("id")?;
             Sql::new(
                 "UPDATE inbox SET contact_id = $1, shard = $2 WHERE tenant_id = $3 AND id = $4",
                 vals![into.0, shard, tenant.0, id.0],
@@ -246,6 +315,41 @@ impl Sweep {
         let resumed = resume_held(&tx, (tenant, journey), now, jitter).await?;
         tx.commit().await?;
         Ok(resumed)
+    }
+
+    /// Puts timers back into the index that are held although their journey is not paused: their
+    /// hold was committed after the journey's resume. Timers that were set aside, and not requeued,
+    /// stay held. How many.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn release_held(&self, limit: u64) -> Result<u64, StoreError> {
+        let held = Sql::default()
+            .text("SELECT t.tenant_id, t.run_id FROM timer t JOIN document_head d ")
+            .text("ON d.tenant_id = t.tenant_id AND d.kind = 'Journey' AND d.name = t.journey ")
+            .text("WHERE t.held = 1 AND d.status <> 'paused' AND NOT EXISTS (SELECT 1 ")
+            .text("FROM quarantine q WHERE q.tenant_id = t.tenant_id ")
+            .text("AND q.contact_id = t.contact_id AND q.origin = 'timer' ")
+            .text("AND q.requeued_at IS NULL) ORDER BY t.tenant_id, t.run_id LIMIT ")
+            .arg(limit_of(limit))
+            .all(self.store.db().read())
+            .await?;
+        if held.is_empty() {
+            return Ok(0);
+        }
+        let tx = self.store.db().begin().await?;
+        let mut released = 0;
+        for row in held {
+            let (tenant, run): (TenantId, RunId) = (row.id("tenant_id")?, row.id("run_id")?);
+            released += Sql::new(
+                "UPDATE timer SET held = 0 WHERE tenant_id = $1 AND run_id = $2 AND held = 1",
+                vals![tenant.0, run.0],
+            )
+            .run(&tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(released)
     }
 
     /// What waits at `now`.

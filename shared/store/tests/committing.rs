@@ -11,15 +11,18 @@ on_both_backends!(
     a_message_id_counts_once_within_and_across_batches,
     a_moved_revision_is_stale_and_changes_nothing,
     an_inbox_row_is_applied_once,
+    the_inbox_sweep_goes_on_from_its_mark_and_around_the_end,
     what_the_database_refuses_costs_its_own_contact_only,
     a_send_key_is_used_once,
     a_run_has_one_live_timer,
+    a_timer_held_after_its_journeys_resume_is_released,
     nothing_is_acknowledged_before_its_commit,
     an_unknown_outcome_is_told_as_unknown_and_found_by_its_key,
     a_former_owner_is_refused,
     an_absorbed_contact_ends_and_hands_over,
     a_thousand_contacts_commit_at_once,
     an_address_is_shared_by_contacts_and_keeps_its_standing,
+    an_address_that_is_gone_leaves_its_contact_only_and_moves_the_head,
 );
 
 mod checks {
@@ -28,10 +31,10 @@ mod checks {
         atomic::{AtomicUsize, Ordering},
     };
 
-    use parcours_domain::{AddressHash, Channel, EventKey, Timestamp};
+    use parcours_domain::{AddressHash, Channel, EventKey, QuarantineId, Timestamp};
     use parcours_store::{
-        Backend, CommitOutcome, Fault, FaultPoint, Faults, NewAddress, NewInbox, Store,
-        StoreConfig, TimerChange,
+        Backend, CommitOutcome, Fault, FaultPoint, Faults, InboxMarks, NewAddress, NewDocument,
+        NewInbox, NewQuarantine, Store, StoreConfig, TimerChange,
     };
     use parcours_testkit::store::{TempPlace, temp_brand, temp_contact, temp_store};
 
@@ -153,7 +156,8 @@ mod checks {
         assert_eq!(store.committer().commit(commit).await, CommitOutcome::Done);
         let waiting = load(&store, tenant, bert).await.inbox;
         assert_eq!(waiting.len(), 1);
-        let swept = store.sweep().inbox_contacts(10).await.unwrap();
+        let marks = InboxMarks::default();
+        let (swept, marks) = store.sweep().inbox_contacts(marks, (10, 10)).await.unwrap();
         assert_eq!(swept, [(tenant, bert, 0)]);
 
         let mut apply = state_commit(&store, (tenant, bert), 0);
@@ -162,7 +166,42 @@ mod checks {
         assert_eq!(store.committer().commit(apply).await, CommitOutcome::Done);
         late.read_revision = 1;
         assert_eq!(store.committer().commit(late).await, CommitOutcome::Stale);
-        assert!(store.sweep().inbox_contacts(10).await.unwrap().is_empty());
+        assert!(store.sweep().inbox_contacts(marks, (10, 10)).await.unwrap().0.is_empty());
+    }
+
+    pub async fn the_inbox_sweep_goes_on_from_its_mark_and_around_the_end(backend: Backend) {
+        let store = temp_store(backend).await.unwrap();
+        let tenant = temp_brand(&store, "one").await.unwrap();
+        let brand = store.for_tenant(tenant);
+        let writer = temp_contact(&brand, "writer").await.unwrap();
+        let mut commit = state_commit(&store, (tenant, writer), 0);
+        for (n, user) in (1_u8..).zip(["anna", "bert", "carl"]) {
+            let contact = temp_contact(&brand, user).await.unwrap();
+            commit.inbox_new.push(NewInbox {
+                tenant,
+                contact,
+                source: [n; 16],
+                kind: "click",
+                ref_json: "{}".to_owned(),
+                body: None,
+            });
+        }
+        assert_eq!(store.committer().commit(commit).await, CommitOutcome::Done);
+        // Nobody takes the first rows away, and still each contact has its turn.
+        let (mut marks, mut turns) = (InboxMarks::default(), Vec::new());
+        for _ in 0..3 {
+            let (swept, next) = store.sweep().inbox_contacts(marks, (2, 2)).await.unwrap();
+            assert_eq!(swept.len(), 2);
+            turns.extend(swept.into_iter().map(|(_, contact, _)| contact));
+            marks = next;
+        }
+        assert_eq!(turns[..3], turns[3..], "round and round");
+        turns.truncate(3);
+        turns.sort();
+        turns.dedup();
+        assert_eq!(turns.len(), 3);
+        let rest = store.sweep().inbox_contacts(marks, (10, 10)).await.unwrap();
+        assert_eq!((rest.0.len(), rest.1), (3, InboxMarks::default()));
     }
 
     pub async fn what_the_database_refuses_costs_its_own_contact_only(backend: Backend) {
@@ -268,6 +307,50 @@ mod checks {
     async fn faulty(place: &TempPlace, faults: Arc<dyn Faults>) -> Store {
         let config = StoreConfig { faults: Some(faults), ..place.config() };
         Store::open(config).await.unwrap()
+    }
+
+    pub async fn a_timer_held_after_its_journeys_resume_is_released(backend: Backend) {
+        let store = temp_store(backend).await.unwrap();
+        let tenant = temp_brand(&store, "one").await.unwrap();
+        let brand = store.for_tenant(tenant);
+        let journey = NewDocument {
+            kind: "Journey".to_owned(),
+            name: "welcome".parse().unwrap(),
+            body_json: "{}".to_owned(),
+            compiled: None,
+            version: None,
+        };
+        brand.publish(vec![journey], None, NOW).await.unwrap();
+        for user in ["anna", "bert"] {
+            let contact = temp_contact(&brand, user).await.unwrap();
+            let run = run_id();
+            let mut commit = state_commit(&store, (tenant, contact), 0);
+            commit.timers = vec![timer(run, 1, NOW)];
+            assert_eq!(store.committer().commit(commit).await, CommitOutcome::Done);
+            let mut commit = state_commit(&store, (tenant, contact), 1);
+            commit.timers = vec![TimerChange::Hold { run }];
+            if user == "bert" {
+                commit.quarantine = vec![NewQuarantine {
+                    id: QuarantineId::v7(NOW, [1; 10]),
+                    origin: "timer",
+                    code: "failed".to_owned(),
+                    detail: String::new(),
+                    payload: Vec::new(),
+                    key: None,
+                    body_hash: None,
+                }];
+            }
+            assert_eq!(store.committer().commit(commit).await, CommitOutcome::Done);
+        }
+        let sweep = store.sweep();
+        execute(&store.place, "UPDATE document_head SET status = 'paused'").await;
+        assert_eq!(sweep.release_held(10).await.unwrap(), 0);
+        execute(&store.place, "UPDATE document_head SET status = 'live'").await;
+        // What was set aside waits for people.
+        assert_eq!(sweep.release_held(10).await.unwrap(), 1);
+        assert_eq!(sweep.due_timers(NOW, None, 10).await.unwrap().len(), 1);
+        execute(&store.place, "UPDATE quarantine SET requeued_at = 1").await;
+        assert_eq!(sweep.release_held(10).await.unwrap(), 1);
     }
 
     pub async fn nothing_is_acknowledged_before_its_commit(backend: Backend) {
@@ -431,5 +514,37 @@ mod checks {
         assert_eq!(count(&store.place, "SELECT count(*) FROM address").await, 1);
         assert_eq!(count(&store.place, "SELECT version FROM address").await, 8);
         assert_eq!(count(&store.place, "SELECT count(*) FROM contact_address").await, 2);
+    }
+
+    pub async fn an_address_that_is_gone_leaves_its_contact_only_and_moves_the_head(
+        backend: Backend,
+    ) {
+        let store = temp_store(backend).await.unwrap();
+        let tenant = temp_brand(&store, "one").await.unwrap();
+        let brand = store.for_tenant(tenant);
+        for user in ["anna", "bert"] {
+            let contact = temp_contact(&brand, user).await.unwrap();
+            let mut commit = state_commit(&store, (tenant, contact), 0);
+            commit.address = Some(NewAddress {
+                channel: Channel::Email,
+                hmac: AddressHash([5; 32]),
+                key_version: 1,
+                ciphertext: vec![1],
+            });
+            assert_eq!(store.committer().commit(commit).await, CommitOutcome::Done);
+        }
+        let anna = temp_contact(&brand, "anna").await.unwrap();
+        let mut commit = state_commit(&store, (tenant, anna), 1);
+        commit.address_gone = true;
+        commit.sends = vec![message(1, run_id())];
+        assert_eq!(store.committer().commit(commit).await, CommitOutcome::Done);
+        assert_eq!(count(&store.place, "SELECT count(*) FROM contact_address").await, 1);
+        let unaddressed = "SELECT count(*) FROM message WHERE address_hmac IS NULL";
+        assert_eq!(count(&store.place, unaddressed).await, 1);
+        // What was judged by the head as it was does not pass; the other contact's stays.
+        for (version, heads) in [(0, 1), (1, 1)] {
+            let sql = format!("SELECT count(*) FROM consent_head WHERE version = {version}");
+            assert_eq!(count(&store.place, &sql).await, heads);
+        }
     }
 }

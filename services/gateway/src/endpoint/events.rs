@@ -115,7 +115,7 @@ fn answer(fate: Fate) -> Result<Reply, Problem> {
     match fate {
         Fate::Applied(event, contact) => Ok(reply("applied", event, contact)),
         Fate::Duplicate(event, contact) => Ok(reply("duplicate", event, contact)),
-        Fate::Faulty(fault) | Fate::SetAside(fault) => {
+        Fate::Faulty(fault) | Fate::SetAside(fault) | Fate::Conflict(fault) => {
             let (status, title) = match fault.code {
                 "duplicate_id_other_body" => (409, "Id used for something else"),
                 "needs_secret_key" => (403, "Secret key required"),

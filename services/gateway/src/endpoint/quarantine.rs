@@ -107,6 +107,9 @@ async fn give_back(access: &Access<Manage>, id: QuarantineId) -> Result<Reply, P
 }
 
 /// An input that never reached a contact goes through ingest again, as if a secret key sent it.
+///
+/// An input without an id of its own gets one that follows from the row: however often this is
+/// repeated, it applies once.
 async fn take_again(access: &Access<Manage>, row: &QuarantineRow) -> Result<(), Problem> {
     let gateway = &access.gateway;
     let settings = gateway.settings.get(&gateway.state.store, access.tenant).await?;
@@ -122,10 +125,11 @@ async fn take_again(access: &Access<Manage>, row: &QuarantineRow) -> Result<(), 
         identify_by_email: settings.identify_by_email,
     };
     let text = Text::read(&row.payload);
-    for fate in ingest.fates(&[text.single()]).await? {
+    let made_id = || format!("requeue-{}", row.id.0);
+    for fate in ingest.fates_with(&[text.single()], made_id).await? {
         match fate {
             Fate::Applied(..) | Fate::Duplicate(..) | Fate::SetAside(_) => {}
-            Fate::Faulty(fault) => {
+            Fate::Faulty(fault) | Fate::Conflict(fault) => {
                 let detail = format!("it is still at fault: {}", fault.message);
                 return Err(Problem::new(422, fault.code, "Still at fault", detail));
             }

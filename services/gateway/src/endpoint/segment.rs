@@ -21,7 +21,7 @@ use crate::{
     ingest::{
         apply::{Ingest, busy_problem},
         body::{Body, BodyError, read},
-        envelope::Text,
+        envelope::{NoBatch, Text},
         item::{Fault, Rules},
     },
     reply::{Reply, show},
@@ -140,13 +140,11 @@ async fn take(
     let text = Text::read(&bytes);
     let answer = match kind {
         Some(_) => ingest.take(&[text.single()]).await?,
-        None => match text.batch() {
-            Ok(items) if items.len() > limits.batch_items_max => {
-                return Err(too_many(items.len(), limits.batch_items_max));
-            }
+        None => match text.batch(limits.batch_items_max) {
             Ok(items) => ingest.take(&items).await?,
-            Err(fault) => {
-                ingest.take_unreadable(&bytes, Fault::new(fault.code, fault.message)).await?
+            Err(NoBatch::TooMany(items)) => return Err(too_many(items, limits.batch_items_max)),
+            Err(NoBatch::Unreadable { code, message }) => {
+                ingest.take_unreadable(&bytes, Fault::new(code, message)).await?
             }
         },
     };

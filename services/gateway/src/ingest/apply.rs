@@ -43,8 +43,10 @@ pub enum Fate {
     Applied(EventId, ContactId),
     /// Applied by an earlier one.
     Duplicate(EventId, ContactId),
-    /// Kept by the worker, not applied.
+    /// Kept by the worker, not applied; it applies once what the worker kept is requeued.
     SetAside(Fault),
+    /// Kept by the worker, not applied: its id belongs to another body.
+    Conflict(Fault),
     /// Not applied; to be kept by us.
     Faulty(Fault),
 }
@@ -68,7 +70,9 @@ impl Ingest<'_> {
             .zip(&fates)
             .filter_map(|(raw, fate)| match fate {
                 Fate::Faulty(fault) => Some(self.entry(raw.bytes, fault)),
-                Fate::Applied(..) | Fate::Duplicate(..) | Fate::SetAside(_) => None,
+                Fate::Applied(..) | Fate::Duplicate(..) | Fate::SetAside(_) | Fate::Conflict(_) => {
+                    None
+                }
             })
             .collect();
         self.keep(&kept).await?;
@@ -77,7 +81,9 @@ impl Ingest<'_> {
             match fate {
                 Fate::Applied(..) => tally.accepted(),
                 Fate::Duplicate(..) => tally.duplicate(),
-                Fate::SetAside(fault) | Fate::Faulty(fault) => tally.set_aside(raw.index, fault),
+                Fate::SetAside(fault) | Fate::Conflict(fault) | Fate::Faulty(fault) => {
+                    tally.set_aside(raw.index, fault);
+                }
             }
         }
         let answer = tally.answer();
@@ -90,10 +96,22 @@ impl Ingest<'_> {
     /// # Errors
     /// 429 or 503.
     pub async fn fates(&self, raw: &[RawItem<'_>]) -> Result<Vec<Fate>, Problem> {
+        self.fates_with(raw, || self.made_id()).await
+    }
+
+    /// The same; items without an id of their own get theirs from `made_id`.
+    ///
+    /// # Errors
+    /// 429 or 503.
+    pub async fn fates_with(
+        &self,
+        raw: &[RawItem<'_>],
+        made_id: impl Fn() -> String,
+    ) -> Result<Vec<Fate>, Problem> {
         let mut fates: Vec<Option<Fate>> = vec![None; raw.len()];
         let mut pending = Vec::new();
         for (place, one) in raw.iter().enumerate() {
-            match item::read(*one, self.kind, &self.rules, || self.made_id()) {
+            match item::read(*one, self.kind, &self.rules, &made_id) {
                 Ok(item) => pending.push(Pending { place, item }),
                 Err(fault) => set(&mut fates, place, Fate::Faulty(fault)),
             }
@@ -228,7 +246,7 @@ impl Ingest<'_> {
                 let fate = match outcome {
                     ItemOutcome::Applied(event) => Fate::Applied(event, contact),
                     ItemOutcome::Duplicate(event) => Fate::Duplicate(event, contact),
-                    ItemOutcome::Conflict => Fate::Faulty(other_body()),
+                    ItemOutcome::Conflict => Fate::Conflict(other_body()),
                     ItemOutcome::SetAside { code, detail } => {
                         Fate::SetAside(Fault::new(code, detail))
                     }

@@ -34,6 +34,8 @@ pub enum Script {
     Normal,
     Busy(u32),
     Unavailable,
+    /// It applies, and the answer is lost.
+    Lost,
     Merged(ContactId),
     SetAside,
 }
@@ -62,6 +64,10 @@ impl FakeWorker {
     fn one(&self, tenant: TenantId, contact: ContactId, event: &AcceptedEvent) -> ItemOutcome {
         match self.script.lock().unwrap().clone() {
             Script::Normal => {}
+            Script::Lost => {
+                self.apply(tenant, contact, event);
+                return ItemOutcome::Unavailable;
+            }
             Script::Busy(seconds) => return ItemOutcome::Busy(seconds),
             Script::Unavailable => return ItemOutcome::Unavailable,
             Script::Merged(into) if contact != into => return ItemOutcome::Merged(into),
@@ -70,6 +76,10 @@ impl FakeWorker {
                 return ItemOutcome::SetAside { code: "state_too_large", detail: "full".into() };
             }
         }
+        self.apply(tenant, contact, event)
+    }
+
+    fn apply(&self, tenant: TenantId, contact: ContactId, event: &AcceptedEvent) -> ItemOutcome {
         let mut seen = self.seen.lock().unwrap();
         match seen.get(&(tenant, event.key, event.day)) {
             Some((hash, id)) if *hash == event.body_hash => ItemOutcome::Duplicate(*id),

@@ -383,3 +383,36 @@ async fn an_address_is_sealed_when_it_is_new_and_only_then() {
         Some("Ada@Example.org")
     );
 }
+
+/// An identify; its messageId and the `email` trait.
+fn identify(message_id: &str, email: parcours_domain::Value) -> AcceptedEvent {
+    let mut identify = event(message_id, "x");
+    identify.email = email.as_text().and_then(|text| text.parse().ok());
+    identify.traits.insert("email".into(), email);
+    identify
+}
+
+#[tokio::test]
+async fn an_identify_that_does_not_apply_sets_no_address() {
+    let mut bench = Bench::new();
+    bench.apply(vec![event("a", "x")]).await;
+    let mut other = identify("a", "eve@example.org".into());
+    other.body_hash = [9; 32];
+    assert_eq!(bench.apply(vec![other]).await, [ItemOutcome::Conflict]);
+    let commits = bench.double.inner().commits.clone();
+    assert_eq!(commits.len(), 2, "the conflict is kept for people");
+    assert!(commits.iter().all(|commit| commit.address.is_none()));
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_away_is_told_to_the_store_once() {
+    let mut bench = Bench::new();
+    bench.apply(vec![identify("a", "ada@example.org".into())]).await;
+    bench.apply(vec![identify("b", parcours_domain::Value::Null)]).await;
+    bench.apply(vec![event("c", "send")]).await;
+    let commits = bench.double.inner().commits.clone();
+    let told: Vec<_> =
+        commits.iter().map(|commit| (commit.address.is_some(), commit.address_gone)).collect();
+    assert_eq!(told, [(true, false), (false, true), (false, false)]);
+    assert_eq!(commits[2].sends[0].lane, 0);
+}

@@ -248,6 +248,21 @@ async fn a_run_whose_timer_row_is_gone_gets_it_again() {
 }
 
 #[actix::test]
+async fn a_timer_that_was_left_held_is_taken_up_again() {
+    let bench = Bench::new().await;
+    bench.accept(1, vec![event("a", "wait")]).await;
+    bench.worker.stop().await;
+    bench.double.inner().timers.get_mut(&waiting_run()).unwrap().1 = true;
+    let again = Bench::with(config(), Arc::clone(&bench.double)).await;
+    again.clock.advance_to(at(11_000));
+    for _ in 0..20 {
+        again.turn().await;
+    }
+    again.worker.settled().await;
+    assert_eq!(again.double.log(contact(1)), ["wait", "timer"]);
+}
+
+#[actix::test]
 async fn rows_that_others_wrote_are_found_by_hint_and_by_sweep() {
     let bench = Bench::new().await;
     let reference = |n: u8| {

@@ -2,11 +2,12 @@
 //!
 //! What always holds: a send key is used once, ever, and message, queue row and head appear with
 //! it or not at all; the message's address is the contact's at this commit; a new address leaves
-//! what is known about it (suppression, objection) untouched.
+//! what is known about it (suppression, objection) untouched; an address that is gone takes with it
+//! every permission judged before.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use parcours_domain::{ContactId, TenantId};
+use parcours_domain::{Channel, ContactId, TenantId};
 use uuid::Uuid;
 
 use super::{ContactCommit, NewMessage};
@@ -52,7 +53,31 @@ pub(super) async fn addresses(tx: &Tx, commits: &[&ContactCommit]) -> Result<(),
         .suffix("ON CONFLICT DO NOTHING")
         .run(tx, heads)
         .await?;
-    Ok(())
+    addresses_gone(tx, commits).await
+}
+
+/// Drops the pointers of contacts without an address any more, then moves their heads: last, after
+/// any address row, and in the order in which a sender's final commit takes them.
+async fn addresses_gone(tx: &Tx, commits: &[&ContactCommit]) -> Result<(), StoreError> {
+    let channel = Channel::Email.as_str();
+    let gone: BTreeSet<_> = commits
+        .iter()
+        .filter(|commit| commit.address_gone && commit.address.is_none())
+        .map(|commit| (commit.tenant, commit.contact))
+        .collect();
+    let keys = gone.iter().map(|(tenant, contact)| vals![tenant.0, contact.0, channel]).collect();
+    let delete = ("DELETE FROM contact_address WHERE (tenant_id, contact_id, channel) IN ", "");
+    listed(tx, delete, keys).await?;
+    let heads =
+        gone.iter().map(|(tenant, contact)| vals![tenant.0, contact.0, channel, 1_i64]).collect();
+    Insert::new("consent_head", &["tenant_id", "contact_id", "channel", "version"])
+        .suffix(
+            "ON CONFLICT (tenant_id, contact_id, channel) \
+             DO UPDATE SET version = consent_head.version + 1",
+        )
+        .run(tx, heads)
+        .await
+        .map(|_| ())
 }
 
 type Wanted<'a> = (&'a ContactCommit, &'a NewMessage);

@@ -39,6 +39,8 @@ pub struct ContactCommit {
     pub inbox_new: Vec<NewInbox>,
     /// The contact's present address, when the step brought one.
     pub address: Option<NewAddress>,
+    /// The contact has no e-mail address any more; nothing when the step brought one.
+    pub address_gone: bool,
     /// This contact ends and becomes that one.
     pub absorbed_into: Option<ContactId>,
     /// Inputs that were set aside.
@@ -72,6 +74,7 @@ impl ContactCommit {
             inbox_done: Vec::new(),
             inbox_new: Vec::new(),
             address: None,
+            address_gone: false,
             absorbed_into: None,
             quarantine: Vec::new(),
             counters: Vec::new(),

@@ -91,13 +91,16 @@ impl ConsentDoor {
     /// # Errors
     /// What the database says.
     pub async fn leaving(&self, tenant: TenantId, contact: ContactId) -> Result<u64, StoreError> {
+        let on = self.store.db().read();
+        let contact = inbox::live_contact(on, tenant, contact).await?;
         let row = Sql::new(
             "SELECT count(*) AS n FROM send_queue q \
              JOIN message m ON m.tenant_id = q.tenant_id AND m.id = q.message_id \
-             WHERE q.phase = 2 AND q.tenant_id = $1 AND m.contact_id = $2",
+             JOIN contact c ON c.tenant_id = m.tenant_id AND c.id = m.contact_id \
+             WHERE q.phase = 2 AND q.tenant_id = $1 AND (c.id = $2 OR c.merged_into = $2)",
             vals![tenant.0, contact.0],
         )
-        .one(self.store.db().read())
+        .one(on)
         .await?;
         row.map_or(Ok(0), |row| Ok(row.get::<i64>("n")?.unsigned_abs()))
     }

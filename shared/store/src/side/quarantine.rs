@@ -2,7 +2,7 @@
 //!
 //! What always holds: an input that was set aside is never lost by being requeued: the inbox row
 //! that brings it back is written in the transaction that marks it; its de-duplication key is
-//! given free only then.
+//! given free only then. An input without a contact keeps its key until it is marked.
 
 use parcours_domain::{ContactId, EventKey, QuarantineId, Timestamp};
 
@@ -143,7 +143,8 @@ impl TenantStore {
     }
 
     /// Brings a set-aside input back, once. Its de-duplication key is free from then on, so that
-    /// the input can be accepted, or set aside anew.
+    /// the input can be accepted, or set aside anew; a payload is still set aside, and its key is
+    /// freed by `mark_requeued`.
     ///
     /// # Errors
     /// What the database says.
@@ -151,7 +152,8 @@ impl TenantStore {
         let tenant = self.tenant();
         let tx = self.db().begin().await?;
         let freed = Sql::new(
-            "UPDATE quarantine SET key = NULL, requeued_at = \
+            "UPDATE quarantine SET \
+             key = CASE WHEN contact_id IS NULL THEN key ELSE NULL END, requeued_at = \
              CASE WHEN contact_id IS NULL THEN NULL ELSE CAST($3 AS BIGINT) END \
              WHERE tenant_id = $1 AND id = $2 AND requeued_at IS NULL \
              RETURNING id, contact_id, origin, code, detail, payload, created_at, requeued_at",
@@ -176,14 +178,14 @@ impl TenantStore {
         Ok(Requeued::ToContact(contact))
     }
 
-    /// Notes that a payload without a contact went through ingest again.
+    /// Notes that a payload without a contact went through ingest again, and frees its key.
     ///
     /// # Errors
     /// What the database says.
     pub async fn mark_requeued(&self, id: QuarantineId, now: Timestamp) -> Result<(), StoreError> {
         let tx = self.db().begin().await?;
         Sql::new(
-            "UPDATE quarantine SET requeued_at = $3 \
+            "UPDATE quarantine SET key = NULL, requeued_at = $3 \
              WHERE tenant_id = $1 AND id = $2 AND requeued_at IS NULL",
             vals![self.tenant().0, id.0, ms(now)],
         )
