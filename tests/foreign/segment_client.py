@@ -1,5 +1,6 @@
-"""Drives Segment's own Python client, unmodified but for the host. Usage: HOST WRITE_KEY PREFIX COUNT"""
+"""Drives Segment's own Python client, unmodified but for the host. Usage: HOST WRITE_KEY PREFIX COUNT WHEN"""
 import sys
+from datetime import datetime
 
 import segment.analytics as analytics
 
@@ -9,10 +10,8 @@ analytics.write_key = key
 analytics.gzip = True
 analytics.max_retries = 2
 faults = []
+when = datetime.fromisoformat(sys.argv[5])
 analytics.on_error = lambda error, items: faults.append(f"{error} for {len(items)} items")
-from datetime import datetime, timezone
-
-when = datetime.now(timezone.utc)
 analytics.identify(f"{prefix}-user", {"first_name": "Anne", "plan": "vip"}, message_id=f"{prefix}-identify", timestamp=when)
 analytics.page(f"{prefix}-user", "docs", "Home", {"url": "https://shop.example/"}, message_id=f"{prefix}-page", timestamp=when)
 analytics.screen(f"{prefix}-user", "app", "Main", {}, message_id=f"{prefix}-screen", timestamp=when)
