@@ -20,6 +20,7 @@ on_both_backends!(
     an_unknown_outcome_is_told_as_unknown_and_found_by_its_key,
     a_former_owner_is_refused,
     an_absorbed_contact_ends_and_hands_over,
+    an_absorption_moves_the_head_of_the_contact_that_goes_on,
     a_thousand_contacts_commit_at_once,
     an_address_is_shared_by_contacts_and_keeps_its_standing,
     an_address_that_is_gone_leaves_its_contact_only_and_moves_the_head,
@@ -433,6 +434,12 @@ mod checks {
             body: None,
         };
         commit.inbox_new = vec![waiting(1, from)];
+        commit.address = Some(NewAddress {
+            channel: Channel::Email,
+            hmac: AddressHash([7; 32]),
+            key_version: 1,
+            ciphertext: vec![1],
+        });
         assert_eq!(store.committer().commit(commit).await, CommitOutcome::Done);
 
         let mut absorb = state_commit(&store, (tenant, from), 1);
@@ -446,6 +453,10 @@ mod checks {
         assert_eq!(temp_contact(&brand, "visitor").await.unwrap(), into);
         assert_eq!(count(&store.place, "SELECT count(*) FROM timer").await, 0);
         assert_eq!(count(&store.place, "SELECT count(*) FROM run").await, 1);
+        let door = store.consent();
+        let now = door.standing(tenant, into, Channel::Email).await.unwrap();
+        assert_eq!(now.address.map(|(hash, _)| hash), Some(AddressHash([7; 32])));
+        assert!(now.head_version.is_some(), "a message under way finds its address");
         // The target takes the run over under its id.
         let mut take = state_commit(&store, (tenant, into), 0);
         take.runs = vec![run_row(live, "waiting")];
@@ -454,6 +465,32 @@ mod checks {
         let outcomes = commit_all(&store, vec![take, late]).await;
         assert_eq!(outcomes, [CommitOutcome::Done, CommitOutcome::Merged(into)]);
         assert!(store.sweep().stuck_runs(10).await.unwrap().is_empty());
+    }
+
+    pub async fn an_absorption_moves_the_head_of_the_contact_that_goes_on(backend: Backend) {
+        let store = temp_store(backend).await.unwrap();
+        let tenant = temp_brand(&store, "one").await.unwrap();
+        let brand = store.for_tenant(tenant);
+        let from = temp_contact(&brand, "visitor").await.unwrap();
+        let into = temp_contact(&brand, "anna").await.unwrap();
+        for (contact, hash) in [(from, 7), (into, 8)] {
+            let mut commit = state_commit(&store, (tenant, contact), 0);
+            commit.address = Some(NewAddress {
+                channel: Channel::Email,
+                hmac: AddressHash([hash; 32]),
+                key_version: 1,
+                ciphertext: vec![1],
+            });
+            assert_eq!(store.committer().commit(commit).await, CommitOutcome::Done);
+        }
+        let door = store.consent();
+        let before = door.standing(tenant, into, Channel::Email).await.unwrap();
+        let mut absorb = state_commit(&store, (tenant, from), 1);
+        absorb.absorbed_into = Some(into);
+        assert_eq!(store.committer().commit(absorb).await, CommitOutcome::Done);
+        let after = door.standing(tenant, into, Channel::Email).await.unwrap();
+        assert!(after.head_version > before.head_version, "what was judged before is judged again");
+        assert_eq!(after.address, before.address, "its own address stays");
     }
 
     pub async fn a_thousand_contacts_commit_at_once(backend: Backend) {

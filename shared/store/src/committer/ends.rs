@@ -2,7 +2,9 @@
 //!
 //! What always holds: absorption ends the contact, hands over identities and waiting inbox rows
 //! and drops its timers and live runs in one commit; what the other contact must take over
-//! travels as an inbox row of that same commit, so nothing is between the two.
+//! travels as an inbox row of that same commit, so nothing is between the two. An address goes
+//! over at once where the other has none, and the other's consent head moves, because its
+//! standing counts the absorbed contact's facts from then on.
 
 use parcours_domain::shard_of;
 
@@ -40,6 +42,18 @@ pub(super) async fn absorbed(
          WHERE tenant_id = v_tenant AND contact_id = v_from",
         ") UPDATE inbox SET contact_id = v_into, shard = v_shard FROM v \
          WHERE tenant_id = v_tenant AND contact_id = v_from",
+        // So that messages under way find an address until the other contact's own commit.
+        ") INSERT INTO contact_address (tenant_id, contact_id, channel, hmac, since) \
+         SELECT p.tenant_id, v_into, p.channel, p.hmac, p.since FROM v \
+         JOIN contact_address p ON p.tenant_id = v_tenant AND p.contact_id = v_from \
+         WHERE true ORDER BY p.tenant_id, v_into ON CONFLICT DO NOTHING",
+        // The other contact's standing now counts these facts too.
+        ") INSERT INTO consent_head (tenant_id, contact_id, channel, version) \
+         SELECT h.tenant_id, v_into, h.channel, max(h.version) FROM v \
+         JOIN consent_head h ON h.tenant_id = v_tenant AND h.contact_id = v_from \
+         WHERE true GROUP BY h.tenant_id, v_into, h.channel ORDER BY h.tenant_id, v_into \
+         ON CONFLICT (tenant_id, contact_id, channel) \
+         DO UPDATE SET version = consent_head.version + 1",
     ] {
         for chunk in pairs.chunks(512) {
             let rows = chunk.iter().cloned();
