@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod commands_reach_the_store_or_the_server;
 mod expected;
 mod mail_verifies_elsewhere;
 mod postgres_serves_as_well;

@@ -79,7 +79,7 @@ pub enum Command {
     },
     /// Show what `apply` would change.
     Diff(DocumentArgs),
-    /// Write the published documents of a brand as YAML files.
+    /// Write the published documents of a brand as files that can be applied again.
     Export(ExportArgs),
     /// API keys.
     #[command(subcommand)]

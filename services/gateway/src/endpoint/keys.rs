@@ -168,6 +168,7 @@ async fn reach_of(
             let tenant = choose_brand(&access.gateway, &access.key, request.headers()).await?;
             Ok((None, Some(tenant)))
         }
+        (Some("install"), Reach::Install) => Ok((None, None)),
         (Some("organisation"), Reach::Organisation(organisation)) => Ok((Some(organisation), None)),
         (Some("organisation"), Reach::Install) => {
             let tenant = choose_brand(&access.gateway, &access.key, request.headers()).await;

@@ -176,8 +176,8 @@ pub async fn key_create(node: &NodeArgs, args: &KeyCreateArgs) -> anyhow::Result
     }
     let answer = session.client.make_key(&request).await;
     session.close().await?;
-    println!("shown once, keep it safe:");
-    println!("{}", answer?.secret.context("the server gave no secret")?);
+    let secret = answer?.secret.context("the server gave no secret")?;
+    println!("shown once, keep it safe:\n{secret}");
     Ok(())
 }
 

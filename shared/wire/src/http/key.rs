@@ -24,7 +24,7 @@ pub struct KeyRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
-    /// `brand` (the default) or `organisation`: what it reaches.
+    /// `brand` (the default), `organisation`, or `install` (for install keys): what it reaches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<String>,
 }
