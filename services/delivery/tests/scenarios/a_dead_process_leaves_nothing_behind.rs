@@ -25,6 +25,7 @@ async fn die_holding(stage: &Stage, past_the_dot: &[MessageId]) {
         if !past_the_dot.contains(&one.message) {
             continue;
         }
+        let receipt = format!(r#"{{"class":"{}"}}"#, gate::class_of(&one));
         let (address, _, _, address_version) = one.address.unwrap();
         let request = DotRequest {
             tenant: one.tenant,
@@ -36,7 +37,7 @@ async fn die_holding(stage: &Stage, past_the_dot: &[MessageId]) {
             address_version,
             head_version: one.head_version,
             tenant_version: one.tenant_version,
-            receipt_json: "{}".to_owned(),
+            receipt_json: receipt,
             attempt: NewAttempt {
                 number: one.attempt,
                 started_at: now.product,
