@@ -5,9 +5,12 @@
     reason = "scenarios are named by their files and functions; a failure is a failed test"
 )]
 
+mod a_brand_moves_without_a_double;
+mod a_restored_backup_sends_nothing_twice;
 mod api;
 mod commands_reach_the_store_or_the_server;
 mod expected;
+mod keep_stage;
 mod mail_verifies_elsewhere;
 mod postgres_serves_as_well;
 mod rows;
