@@ -103,11 +103,15 @@ pub fn said(output: &Output) -> (bool, String) {
 }
 
 /// Journeys by the event that starts them: the template they send, and after what wait.
-const JOURNEYS: [(&str, &str); 4] = [
+const JOURNEYS: [(&str, &str); 5] = [
     ("Now", "  - {id: send, send: {template: now, topic: news}}\n"),
     (
         "Soon",
         "  - {id: pause, wait: {for: 6s}}\n  - {id: send, send: {template: soon, topic: news}}\n",
+    ),
+    (
+        "Moving",
+        "  - {id: pause, wait: {for: 12s}}\n  - {id: send, send: {template: soon, topic: news}}\n",
     ),
     (
         "Chain",
