@@ -2,14 +2,14 @@
 //! Restored, nothing leaves until it is released; then nobody gets anything a second time, and
 //! what had not come due yet comes when it should.
 
-use parcours_testkit::smtp_sink::{At, Gate, Rule, SmtpSink};
+use parcours_testkit::smtp_sink::{At, Gate, Received, Rule, SmtpSink};
 use parcours_tests::{Server, scaled};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::{
     api::{self, Api},
-    keep_stage::{Place, doubles, got, happens, names, people, said, shop},
+    keep_stage::{Place, doubles, got, happens, names, people, said, shop, unsubscribe_path},
 };
 
 #[test]
@@ -29,16 +29,30 @@ fn sum(sending: &Value, member: &str) -> usize {
     usize::try_from(sum).unwrap()
 }
 
-fn lost_and_restored(runtime: &Runtime, place: impl Fn(&Runtime) -> Place) {
-    let many = scaled(40, 1_000);
+/// A store that is gone, and what is left of it.
+struct Lost {
+    sink: SmtpSink,
+    kept: tempfile::TempDir,
+    admin_key: String,
+    /// Messages that left after the backup was taken.
+    sent: usize,
+    /// Delays that may still have been running when the store was lost.
+    running: usize,
+}
+
+/// The backup in a folder.
+fn backup_in(kept: &tempfile::TempDir) -> String {
+    kept.path().join("backup.ndjson").to_str().unwrap().to_owned()
+}
+
+/// Messages wait and delays run; a backup; then the messages leave, and the store is lost.
+fn lose(runtime: &Runtime, place: &Place, many: usize) -> Lost {
     let sink = runtime.block_on(SmtpSink::start()).unwrap();
-    let lost = place(runtime);
-    let server = lost.serve();
-    let brand = shop(&server, lost.data.path(), &sink);
+    let server = place.serve();
+    let brand = shop(&server, place.data.path(), &sink);
     let (now, soon) = (names("now", many / 4), names("soon", many / 4));
     let (chain, later) = (names("chain", many / 4), names("later", 5));
-    let extra = names("extra", 1);
-    people(&brand, &[&now[..], &soon, &chain, &later, &extra].concat());
+    people(&brand, &[&now[..], &soon, &chain, &later, &names("extra", 1)].concat());
     // The next hop stalls: what is asked for now is claimed or waits.
     let gate = Gate::default();
     sink.rule(Rule::hold(At::Connect, &gate));
@@ -46,40 +60,41 @@ fn lost_and_restored(runtime: &Runtime, place: impl Fn(&Runtime) -> Place) {
         happens(&brand, event, who);
     }
     let kept = tempfile::tempdir().unwrap();
-    let backup = kept.path().join("backup.ndjson");
-    let backup = backup.to_str().unwrap();
-    let told = lost.run(&["backup", backup]);
+    let told = place.run(&["backup", &backup_in(&kept)]);
     assert!(told.contains("of 1 brands"), "{told}");
-
     gate.open();
     let sent = now.len() + soon.len() + 2 * chain.len();
     runtime.block_on(sink.wait_for(sent));
     let admin_key = server.admin_key.clone();
     server.kill().unwrap();
-    let before = sink.received();
-    assert_eq!(doubles(&before), []);
-    drop(lost);
+    assert_eq!(doubles(&sink.received()), []);
+    Lost { sink, kept, admin_key, sent, running: later.len() }
+}
 
+fn lost_and_restored(runtime: &Runtime, place: impl Fn(&Runtime) -> Place) {
+    let many = scaled(40, 1_000);
+    let Lost { sink, kept, admin_key, sent, running } = lose(runtime, &place(runtime), many);
+    let before = sink.received();
     let place = place(runtime);
-    let told = place.run(&["restore", backup]);
+    let told = place.run(&["restore", &backup_in(&kept)]);
     assert!(told.contains("Nothing leaves until"), "{told}");
     let to_come = place.count(runtime, "timer WHERE held = 0");
     let mut server = place.serve();
     server.admin_key = admin_key;
-    let install = Api::new(&server, &server.admin_key);
-    let sending = install.get("/v1/sending");
-    assert!(sum(&sending, "may_have_left") >= sent, "{sending:#}");
-    let came_due = later.len() - to_come;
-    assert_eq!(sum(&sending, "may_have_left"), sent + came_due, "{sending:#}");
+    let sending = Api::new(&server, &server.admin_key).get("/v1/sending");
+    let may_have_left = sent + running - to_come;
+    assert_eq!(sum(&sending, "may_have_left"), may_have_left, "{sending:#}");
 
-    held(&place, &server, &extra);
+    held(&place, &server);
+    stops(&server, &before, many / 4);
+    let stopped = "consent_fact WHERE kind = 'withdrawn'";
+    assert_eq!(place.count(runtime, stopped), many / 4, "links of mails that left since");
     assert_eq!(sink.received().len(), before.len(), "something left before the release");
 
     let told = server.command(place.data.path(), &["sending", "release"]).unwrap();
-    assert!(told.contains(&format!("{} messages that may have left", sent + came_due)), "{told}");
-    let all = before.len() + extra.len() + to_come;
+    assert!(told.contains(&format!("{may_have_left} messages that may have left")), "{told}");
+    let all = before.len() + 1 + to_come;
     runtime.block_on(sink.wait_for(all));
-    // The server has closed the connection that was idle meanwhile.
     let install = Api::new(&server, &server.admin_key);
     api::until("the queue is empty", || {
         install.get("/v1/sending")["queued"].as_array()?.is_empty().then_some(())
@@ -88,20 +103,30 @@ fn lost_and_restored(runtime: &Runtime, place: impl Fn(&Runtime) -> Place) {
     assert_eq!(doubles(&mails), [], "somebody got something twice");
     assert_eq!(mails.len(), all);
     let unknown = place.count(runtime, "message WHERE reason = 'may_have_left'");
-    assert_eq!(unknown, sent + came_due);
+    assert_eq!(unknown, may_have_left);
     // Nobody is forgotten: each got it, or it is listed as unknown.
     let late = got(&mails).keys().filter(|(_, template)| template == "later").count();
     assert!(late >= to_come);
     println!(
-        "{} sends after the backup; restored: {sent} + {came_due} may have left, 0 left before the \
-         release, then {} and 0 doubles",
-        before.len(),
+        "{sent} sends after the backup; restored: {may_have_left} may have left, 0 left before \
+         the release, then {} and 0 doubles",
         all - before.len()
     );
 }
 
+/// Some who got a message after the backup was taken use its one-click link now.
+fn stops(server: &Server, mails: &[Received], count: usize) {
+    let web = Api::new(server, "");
+    let late = mails.iter().filter(|mail| mail.rcpt.concat().contains("soon"));
+    for mail in late.take(count) {
+        let answer = web.visit("POST", &unsubscribe_path(mail), Some(api::URLENCODED));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+}
+
 /// A message asked for after the restore waits like the others, whatever is tried.
-fn held(place: &Place, server: &Server, extra: &[String]) {
+fn held(place: &Place, server: &Server) {
+    let extra = &names("extra", 1);
     let install = Api::new(server, &server.admin_key);
     let told = server.command(place.data.path(), &["key", "create", "--brand", "shop"]).unwrap();
     let brand = Api::new(server, told.lines().last().unwrap());

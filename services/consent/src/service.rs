@@ -124,7 +124,8 @@ impl ConsentService {
     /// The message behind an unsubscribe link.
     async fn linked(&self, token: &str) -> Result<Linked, ConsentError> {
         let token = token::verified(&self.store, token, LinkKind::Unsubscribe).await?;
-        let found = self.store.for_tenant(token.tenant).message(token.message).await;
+        let brand = self.store.for_tenant(token.tenant);
+        let found = brand.linked_message(token.message, token.handle).await;
         let message = found.map_err(refused)?.ok_or(ConsentError::NotFound)?;
         let brand = documents::brand(&self.store, token.tenant).await.map_err(refused)?;
         let topic =

@@ -205,7 +205,7 @@ impl Snapshot {
         let text =
             format!("SELECT id FROM {table} WHERE tenant_id = $1 ORDER BY id{order} LIMIT 1");
         let row = Sql::new(&text, vals![brand.tenant.0]).one(&self.tx).await?;
-        row.map(|row| row.get::<Uuid>("id").map(|id| millis_of(id))).transpose()
+        row.map(|row| row.get::<Uuid>("id").map(millis_of)).transpose()
     }
 }
 

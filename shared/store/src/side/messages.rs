@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use parcours_domain::{
-    AddressHash, Channel, ContactId, MessageClass, MessageId, Name, RunId, StepId, TenantId,
-    Timestamp, value::Properties,
+    AddressHash, Channel, ContactId, Handle, MessageClass, MessageId, Name, RunId, StepId,
+    TenantId, Timestamp, value::Properties,
 };
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
@@ -146,6 +146,9 @@ pub struct MessageFilter {
     pub template: Option<Name>,
 }
 
+/// The bytes of a v7 id that are its moment (RFC 9562, section 5.7).
+const V7_TIME_BYTES: usize = 6;
+
 impl TenantStore {
     /// One message.
     ///
@@ -153,6 +156,37 @@ impl TenantStore {
     /// What the database says.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageRow>, StoreError> {
         Ok(by_ids(self.db().read(), self.tenant(), &[id]).await?.remove(&id))
+    }
+
+    /// The message that a link is in, for the recipient with this handle. A store that came from a
+    /// backup may have made the message anew, at another moment: the rest of its id is the same,
+    /// because it follows from run, step and occurrence.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn linked_message(
+        &self,
+        id: MessageId,
+        handle: Handle,
+    ) -> Result<Option<MessageRow>, StoreError> {
+        if let Some(message) = self.message(id).await? {
+            return Ok(Some(message));
+        }
+        let on = self.db().read();
+        let rows = Sql::new(
+            "SELECT m.id FROM contact c JOIN message m ON m.tenant_id = c.tenant_id \
+             AND m.contact_id = c.id WHERE c.tenant_id = $1 AND c.handle = $2",
+            vals![self.tenant().0, handle.0.to_vec()],
+        )
+        .all(on)
+        .await?;
+        for row in rows {
+            let other: MessageId = row.id("id")?;
+            if other.bytes()[V7_TIME_BYTES..] == id.bytes()[V7_TIME_BYTES..] {
+                return self.message(other).await;
+            }
+        }
+        Ok(None)
     }
 
     /// One message with its attempts and links.
