@@ -44,7 +44,7 @@ pub struct Received {
     /// The AUTH lines that came before, as they came.
     pub auth: Vec<String>,
     /// When it was accepted.
-    pub at: Instant,
+    pub accepted: Instant,
 }
 
 /// What kind of server the sink is.

@@ -236,7 +236,7 @@ impl Talk {
             connection: self.connection,
             tls: self.tls,
             auth: self.auth.clone(),
-            at: Instant::now(),
+            accepted: Instant::now(),
         };
         match self.state.action(At::Dot, &self.rcpt, self.message) {
             Some(Action::Reply(lines)) => {
@@ -278,7 +278,7 @@ impl Talk {
     }
 
     fn keep(&self, received: Received) {
-        let received = Received { at: Instant::now(), ..received };
+        let received = Received { accepted: Instant::now(), ..received };
         self.state.received.send_modify(|list| list.push(received));
     }
 
