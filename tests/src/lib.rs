@@ -3,6 +3,8 @@
 //! The scenarios themselves are in `scenarios/`, one file each, named as the behaviour that they
 //! show. Nothing here sleeps: a server is ready when it says so.
 
+pub mod fault;
+
 use std::{
     fs::OpenOptions,
     io::{BufRead as _, BufReader, Write as _},

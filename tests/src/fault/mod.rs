@@ -1,0 +1,3 @@
+//! Planned faults from outside the process: what stands between the product and its world.
+
+pub mod proxy;
