@@ -5,8 +5,10 @@
     reason = "scenarios are named by their files and functions; a failure is a failed test"
 )]
 
+mod acknowledged_means_on_disk;
 mod api;
 mod commands_reach_the_store_or_the_server;
+mod crashes_lose_and_double_nothing;
 mod expected;
 mod mail_verifies_elsewhere;
 mod postgres_serves_as_well;
@@ -16,3 +18,4 @@ mod segment_clients_work_unchanged;
 mod the_demo_counts_what_the_data_says;
 mod the_demo_goes_on_after_a_kill;
 mod the_house_keeps_its_arrows;
+mod witness;
