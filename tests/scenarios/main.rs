@@ -5,6 +5,8 @@
     reason = "scenarios are named by their files and functions; a failure is a failed test"
 )]
 
+mod a_full_disk_loses_nothing;
+mod a_moved_clock_fires_nothing_early;
 mod acknowledged_means_on_disk;
 mod api;
 mod commands_reach_the_store_or_the_server;

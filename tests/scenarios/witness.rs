@@ -273,6 +273,18 @@ impl Stage {
         assert!(self.runtime.block_on(limited).is_ok(), "waited too long: {what}");
     }
 
+    /// Returns once something is so, looking again and again.
+    pub fn until_seen(&self, what: &str, seen: impl Fn() -> bool) {
+        let looking = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(20));
+            while !seen() {
+                looks.tick().await;
+            }
+        };
+        let limited = async { tokio::time::timeout(QUIET, looking).await };
+        assert!(self.runtime.block_on(limited).is_ok(), "waited too long: {what}");
+    }
+
     /// Returns once nothing is under way: no run, timer, inbox row or queued message.
     pub fn until_quiet(&self) {
         let sql = "SELECT (SELECT count(*) FROM run WHERE live = 1) \

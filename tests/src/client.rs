@@ -4,6 +4,7 @@
 //! connection, a 429 or a 5xx. What it remembers is a witness for the history checker.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, Once, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -53,6 +54,7 @@ pub struct Ledger {
     events: Mutex<Vec<SentEvent>>,
     requests: AtomicU64,
     attempts: AtomicUsize,
+    refusals: Mutex<BTreeMap<(u16, String), usize>>,
     answered: watch::Sender<usize>,
 }
 
@@ -67,6 +69,12 @@ impl Ledger {
     #[must_use]
     pub fn attempts(&self) -> usize {
         self.attempts.load(Ordering::Relaxed)
+    }
+
+    /// Answers that made a client repeat its batch: how often which status and code.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<(u16, String), usize> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many batches have their answer.
@@ -114,7 +122,7 @@ impl Client {
         })
     }
 
-    /// The same, giving up on a batch after another time.
+    /// The same, giving up on a batch after another time; zero: after one attempt.
     #[must_use]
     pub fn patient_for(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -161,19 +169,28 @@ impl Client {
     /// Status and places set aside.
     async fn until_answered(&self, body: &Value) -> Option<(u16, Vec<usize>)> {
         let begun = Instant::now();
-        while begun.elapsed() < self.patience {
+        loop {
             self.ledger.attempts.fetch_add(1, Ordering::Relaxed);
-            if let Ok((status, answer)) = self.once(body).await
-                && status != 429
-                && status < 500
-            {
-                let aside = answer["set_aside"].as_array().into_iter().flatten();
-                let places = aside.filter_map(|one| usize::try_from(one["index"].as_u64()?).ok());
-                return Some((status, places.collect()));
+            match self.once(body).await {
+                Ok((status, answer)) if status != 429 && status < 500 => {
+                    let aside = answer["set_aside"].as_array().into_iter().flatten();
+                    let place = |one: &Value| usize::try_from(one["index"].as_u64()?).ok();
+                    return Some((status, aside.filter_map(place).collect()));
+                }
+                Ok((status, problem)) => {
+                    let code = problem["code"].as_str().unwrap_or_default().to_owned();
+                    let refusals = &self.ledger.refusals;
+                    let mut refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
+                    *refusals.entry((status, code)).or_default() += 1;
+                }
+                // The server is not there, or went away.
+                Err(_) => {}
+            }
+            if begun.elapsed() >= self.patience {
+                return None;
             }
             tokio::time::sleep(BACKOFF).await;
         }
-        None
     }
 
     /// One attempt; status and answer.
