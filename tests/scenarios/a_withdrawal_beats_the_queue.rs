@@ -118,13 +118,15 @@ fn against_a_stalled_next_hop() {
         behind.reached(CONNECTIONS / 2).await;
     });
     // Those whose message is already leaving are among those who withdraw.
-    let held: BTreeSet<String> = campaign.sink.holding().iter().filter_map(|to| {
-        to.split_once('@').map(|(user, _)| user.to_owned())
-    }).collect();
+    let held: BTreeSet<String> = campaign
+        .sink
+        .holding()
+        .iter()
+        .filter_map(|to| to.split_once('@').map(|(user, _)| user.to_owned()))
+        .collect();
     assert_eq!(held.len(), CONNECTIONS);
     let others = campaign.contacts.keys().filter(|user| !held.contains(*user));
-    let who: Vec<String> =
-        held.iter().chain(others).take(subscribers() / 2).cloned().collect();
+    let who: Vec<String> = held.iter().chain(others).take(subscribers() / 2).cloned().collect();
     let withdrawn = withdraw(&campaign, &links, &who);
     campaign.sink.clear_rules();
     before.open();

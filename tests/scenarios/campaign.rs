@@ -220,7 +220,8 @@ impl Campaign {
     /// One contact's event; when it was sent off.
     pub async fn one(&self, event: &str, user: &str, number: usize) -> Instant {
         let begun = Instant::now();
-        let body = json!({"event": event, "userId": user, "messageId": format!("{event}-{number}")});
+        let body =
+            json!({"event": event, "userId": user, "messageId": format!("{event}-{number}")});
         self.ask("POST", "/v1/track", Some(body)).await;
         begun
     }

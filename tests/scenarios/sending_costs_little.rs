@@ -70,8 +70,7 @@ impl Bare {
         let parsed = mail_parser::MessageParser::default().parse(&mail.raw).expect("a message");
         let pem = format!("{}/fixtures/dkim-{algorithm}.pem", env!("CARGO_MANIFEST_DIR"));
         let pem = std::fs::read_to_string(pem).unwrap();
-        let kind =
-            if algorithm == "rsa" { DkimAlgorithm::Rsa } else { DkimAlgorithm::Ed25519 };
+        let kind = if algorithm == "rsa" { DkimAlgorithm::Rsa } else { DkimAlgorithm::Ed25519 };
         Self {
             html: parsed.body_html(0).expect("HTML").into_owned(),
             text: parsed.body_text(0).expect("text").into_owned(),

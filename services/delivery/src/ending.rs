@@ -142,10 +142,14 @@ impl Rules {
                 attempt: Some(attempt(reply, "unknown")),
                 ..end(SendOutcome::Unknown, Some("reply_lost".to_owned()))
             },
-            Ending::Again(reply, _) | Ending::Late(reply) if ticket.attempt >= self.attempts_most => Finished {
-                attempt: Some(attempt(reply, "failed")),
-                ..end(SendOutcome::Failed, Some("attempts_used_up".to_owned()))
-            },
+            Ending::Again(reply, _) | Ending::Late(reply)
+                if ticket.attempt >= self.attempts_most =>
+            {
+                Finished {
+                    attempt: Some(attempt(reply, "failed")),
+                    ..end(SendOutcome::Failed, Some("attempts_used_up".to_owned()))
+                }
+            }
             Ending::Unknown(reply) => {
                 return Some(self.again(ticket, attempt(reply, "unknown"), now));
             }

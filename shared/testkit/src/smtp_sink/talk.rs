@@ -211,6 +211,7 @@ impl Talk {
     }
 
     async fn data(&mut self) -> io::Result<Next> {
+        let at = std::time::SystemTime::now();
         self.say("354 go").await?;
         let mut raw = Vec::new();
         let mut first = true;
@@ -234,6 +235,7 @@ impl Talk {
             rcpt: self.rcpt.clone(),
             raw,
             connection: self.connection,
+            at,
             tls: self.tls,
             auth: self.auth.clone(),
             accepted: Instant::now(),
