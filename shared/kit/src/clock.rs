@@ -27,6 +27,22 @@ pub fn machine_now() -> Timestamp {
     })
 }
 
+/// Time since the machine was started, sleep included: for limits that neither a frozen process nor
+/// a sleeping machine may stretch. Setting the wall clock does not move it. Where the system has no
+/// such clock (only Linux has), the monotonic one.
+#[must_use]
+pub fn since_boot() -> std::time::Duration {
+    #[cfg(target_os = "linux")]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+    let now = rustix::time::clock_gettime(CLOCK);
+    std::time::Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
+}
+
 /// How a product clock goes.
 #[derive(Clone, Copy, Debug)]
 enum Pace {
@@ -130,6 +146,12 @@ mod tests {
         clock.advance_to(Timestamp::from_millis(2_000));
         assert_eq!(clock.now().as_millis(), 5_000);
         assert!(clock.is_standing());
+    }
+
+    #[test]
+    fn time_since_boot_goes_on_and_never_back() {
+        let (first, second) = (since_boot(), since_boot());
+        assert!(first > std::time::Duration::ZERO && second >= first);
     }
 
     #[test]
