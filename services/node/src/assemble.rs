@@ -58,7 +58,9 @@ impl Node {
     /// The store cannot be opened or is held by another process, or the port is taken.
     pub async fn start(config: &NodeConfig) -> anyhow::Result<Self> {
         let store = Store::open(config.store()?).await.map_err(explain_held)?;
-        let clock = Arc::new(product_clock(store.product_clock().await?));
+        let clock = Arc::new(product_clock(store.product_clock().await?, store.high_water()));
+        let time = Arc::clone(&clock);
+        store.follow_time(move || time.now());
         let chance: Arc<dyn Chance> = match config.seeded_chance {
             Some(key) => Arc::new(SeededChance(MacKey(key))),
             None => Arc::new(OsChance),
@@ -250,14 +252,24 @@ fn explain_held(error: StoreError) -> anyhow::Error {
     }
 }
 
-/// The clock as the install stores it; the machine's when it stores none.
-fn product_clock(stored: Option<StoredClock>) -> ProductClock {
+/// The clock as the install stores it; the machine's when it stores none. It never begins before
+/// the highest time that this install has seen.
+fn product_clock(stored: Option<StoredClock>, seen: Timestamp) -> ProductClock {
     match stored {
+        None if machine_now() < seen => {
+            let behind_ms = (seen - machine_now()).0;
+            tracing::error!(
+                behind_ms,
+                "the machine's clock is behind what this install has seen; product time goes on \
+                 from there. Set the machine's clock, then start again"
+            );
+            ProductClock::running_from(seen)
+        }
         None => ProductClock::real(),
-        Some(StoredClock { at, speed: 0, .. }) => ProductClock::standing(at),
+        Some(StoredClock { at, speed: 0, .. }) => ProductClock::standing(at.max(seen)),
         Some(StoredClock { at, set_at, .. }) => {
             let since = (machine_now() - set_at).max(Millis(0));
-            ProductClock::running_from(at + since)
+            ProductClock::running_from((at + since).max(seen))
         }
     }
 }

@@ -19,6 +19,7 @@ mod keys;
 mod loader;
 mod migration;
 mod open;
+mod pulse;
 mod shard;
 mod side;
 mod store;

@@ -142,6 +142,24 @@ impl Store {
         self.inner.ownership.incarnation()
     }
 
+    /// The highest product time that a worker of this install has seen; the time of a new one must
+    /// not begin before it. The beginning of 1970 without the worker role.
+    #[must_use]
+    pub fn high_water(&self) -> Timestamp {
+        self.inner.ownership.high_water()
+    }
+
+    /// From now on this worker's sign of life keeps the product time that `now` tells.
+    pub fn follow_time(&self, now: impl Fn() -> Timestamp + Send + Sync + 'static) {
+        self.inner.ownership.pulse().follow(Arc::new(now));
+    }
+
+    /// Returns when another has declared this worker dead: nothing that it does is committed any
+    /// more, and it must end. Without the worker role it never returns.
+    pub async fn declared_dead(&self) {
+        self.inner.ownership.pulse().until_lost().await;
+    }
+
     /// The door for everything that a request does.
     #[must_use]
     pub fn for_tenant(&self, tenant: TenantId) -> TenantStore {

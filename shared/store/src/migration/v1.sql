@@ -20,6 +20,7 @@ CREATE TABLE install (
 CREATE TABLE worker (
   incarnation UUID NOT NULL PRIMARY KEY,
   beat BIGINT NOT NULL,
+  high_water BIGINT NOT NULL,    -- highest product time seen, moved at beats
   started_at BIGINT NOT NULL,
   dead_at BIGINT,
   host TEXT NOT NULL
@@ -29,7 +30,7 @@ CREATE TABLE shard (
   id BIGINT NOT NULL PRIMARY KEY,
   owner UUID,
   epoch BIGINT NOT NULL,
-  high_water BIGINT NOT NULL
+  high_water BIGINT NOT NULL     -- of former owners; a new owner's time begins at or above it
 );
 
 -- Brands, keys, documents -----------------------------------------------------------------------
