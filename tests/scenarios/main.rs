@@ -6,9 +6,11 @@
 )]
 
 mod a_backend_ends_during_commit;
+mod a_brand_moves_without_a_double;
 mod a_frozen_owner_blocks_nobody;
 mod a_full_disk_loses_nothing;
 mod a_moved_clock_fires_nothing_early;
+mod a_restored_backup_sends_nothing_twice;
 mod a_stop_waits_for_every_reply;
 mod a_visitor_becomes_a_customer_through_kills;
 mod a_withdrawal_beats_the_queue;
@@ -21,6 +23,7 @@ mod commands_reach_the_store_or_the_server;
 mod crashes_lose_and_double_nothing;
 mod expected;
 mod ground;
+mod keep_stage;
 mod mail_verifies_elsewhere;
 mod one_message_id_has_one_effect;
 mod one_new_person_is_one_contact;

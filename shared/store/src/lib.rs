@@ -15,6 +15,7 @@ mod db;
 pub mod error;
 mod fault;
 mod identity;
+pub mod keep;
 mod keys;
 mod loader;
 mod migration;

@@ -7,13 +7,13 @@
 mod beat;
 mod host;
 mod postgres;
+mod reader;
 mod root_key;
 mod sqlite;
 
 use std::sync::Arc;
 
 use sea_orm::ConnectionTrait as _;
-use subtle::ConstantTimeEq as _;
 use tokio::{sync::Mutex, task::JoinHandle};
 use uuid::Uuid;
 
@@ -31,6 +31,10 @@ use crate::{
     store::{Inner, Install, Store, StoreConfig, machine_now},
 };
 
+pub(crate) use reader::Reader;
+
+/// How long a reader beside the store's own process waits for it.
+const BUSY_READER: std::time::Duration = std::time::Duration::from_secs(10);
 /// How often partitions are made ahead of time.
 const PARTITION_PERIOD: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 
@@ -170,7 +174,7 @@ async fn partitions(db: Db) {
 async fn install(db: &Db, config: &StoreConfig) -> Result<(Install, RootKey), StoreError> {
     if let Some((install, check)) = read_install(db.read()).await? {
         let root = root_key::find(&config.root_key, false)?;
-        if !bool::from(root.check(install.id).ct_eq(check.as_slice())) {
+        if !root.fits(install.id, &check) {
             return Err(KeyFault::WrongRoot.into());
         }
         return Ok((install, root));
@@ -179,9 +183,7 @@ async fn install(db: &Db, config: &StoreConfig) -> Result<(Install, RootKey), St
     create_install(db, config, &root).await?;
     match read_install(db.read()).await? {
         // Another process may have made it meanwhile, with its own key.
-        Some((install, check)) if bool::from(root.check(install.id).ct_eq(check.as_slice())) => {
-            Ok((install, root))
-        }
+        Some((install, check)) if root.fits(install.id, &check) => Ok((install, root)),
         Some(_) => Err(KeyFault::WrongRoot.into()),
         None => Err(StoreError::Damaged("install")),
     }
