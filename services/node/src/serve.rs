@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::bail;
 use parcours_kit::{machine_now, shutdown};
 use parcours_store::{KeyKind, KeyScope, NewApiKey};
 
@@ -24,11 +23,14 @@ pub async fn serve(args: &NodeArgs) -> anyhow::Result<()> {
     }
     tokio::select! {
         signal = shutdown::signalled() => signal?,
-        // An orderly stop would commit; nothing of this worker's may be committed any more.
-        () = node.store.declared_dead() => bail!(
-            "this worker was declared dead by another, which has its shards now; it ends at once. \
-             Start it again if it is wanted"
-        ),
+        () = node.store.declared_dead() => {
+            eprintln!(
+                "this worker was declared dead by another, which has its shards now; it ends at \
+                 once. Start it again if it is wanted"
+            );
+            // Not in order: that would wait for commits, and none of this worker's counts any more.
+            std::process::exit(1);
+        }
     }
     eprintln!("stopping");
     node.stop().await;
