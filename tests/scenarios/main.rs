@@ -13,6 +13,7 @@ mod postgres_serves_as_well;
 mod rows;
 mod scanners_change_nothing;
 mod segment_clients_work_unchanged;
+mod status_says_what_needs_a_person;
 mod the_demo_counts_what_the_data_says;
 mod the_demo_goes_on_after_a_kill;
 mod the_house_keeps_its_arrows;
