@@ -287,7 +287,7 @@ async fn one_faulty_document_does_not_hide_what_is_wrong_between_the_others() {
             &["missing_field", "missing_field", "no_sender", "unknown_template"],
         ),
         // Nobody knows what the broken text would have been: nothing is called missing.
-        ("broken text", &["apiVersion: [", &lost], &["malformed_yaml"]),
+        ("broken text", &["apiVersion: [", &lost], &["yaml_syntax"]),
         // The brand's default sender may stand in what cannot be read.
         (
             "the brand",
