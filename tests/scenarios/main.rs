@@ -33,6 +33,7 @@ mod scanners_change_nothing;
 mod sdk;
 mod segment_clients_work_unchanged;
 mod sending_costs_little;
+mod status_says_what_needs_a_person;
 mod the_demo_counts_what_the_data_says;
 mod the_demo_goes_on_after_a_kill;
 mod the_house_keeps_its_arrows;

@@ -18,7 +18,11 @@ use parcours_wire::{
     ConsentApi, ConsentError, FactRequest, UnsubscribeScope, Unsubscribed, WorkerApi,
 };
 
-use crate::{documents, token};
+use crate::{
+    documents,
+    guesses::{GuessLimits, Guesses},
+    token::{self, Brands},
+};
 
 /// Where a withdrawal by link is recorded as coming from.
 const ONE_CLICK: &str = "one-click";
@@ -29,6 +33,8 @@ pub struct ConsentService {
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
     worker: OnceLock<Arc<dyn WorkerApi>>,
+    brands: Brands,
+    pub(crate) guesses: Guesses,
 }
 
 /// A followed link.
@@ -49,8 +55,14 @@ struct Linked {
 impl ConsentService {
     /// Over the store.
     #[must_use]
-    pub fn new(store: Store, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Self {
-        Self { store, clock, chance, worker: OnceLock::new() }
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        chance: Arc<dyn Chance>,
+        limits: GuessLimits,
+    ) -> Self {
+        let (worker, brands) = (OnceLock::new(), Brands::default());
+        Self { store, clock, chance, worker, brands, guesses: Guesses::new(limits) }
     }
 
     /// Whom to tell that a contact has news. Set once; without it, the inbox sweep finds out.
@@ -123,7 +135,8 @@ impl ConsentService {
 
     /// The message behind an unsubscribe link.
     async fn linked(&self, token: &str) -> Result<Linked, ConsentError> {
-        let token = token::verified(&self.store, token, LinkKind::Unsubscribe).await?;
+        let token =
+            token::verified((&self.store, &self.brands), token, LinkKind::Unsubscribe).await?;
         let found = self.store.for_tenant(token.tenant).message(token.message).await;
         let message = found.map_err(refused)?.ok_or(ConsentError::NotFound)?;
         let brand = documents::brand(&self.store, token.tenant).await.map_err(refused)?;
@@ -153,7 +166,7 @@ impl ConsentService {
     /// # Errors
     /// `NotFound` for whatever is not a click link of ours; `Unavailable` when the store is.
     pub async fn click(&self, token: &str, record: bool) -> Result<Click, ConsentError> {
-        let token = token::verified(&self.store, token, LinkKind::Click).await?;
+        let token = token::verified((&self.store, &self.brands), token, LinkKind::Click).await?;
         let brand = self.store.for_tenant(token.tenant);
         if !record {
             let found = brand.link(token.message, token.link).await.map_err(refused)?;

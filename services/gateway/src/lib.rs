@@ -24,6 +24,7 @@ pub mod publish;
 pub mod reply;
 pub mod route;
 pub mod state;
+pub mod status;
 
 pub use observe::observe;
 pub use route::configure;

@@ -57,7 +57,9 @@ impl Node {
     /// # Errors
     /// The store cannot be opened or is held by another process, or the port is taken.
     pub async fn start(config: &NodeConfig) -> anyhow::Result<Self> {
-        let store = Store::open(config.store()?).await.map_err(explain_held)?;
+        let mut opening = config.store()?;
+        opening.watcher = Some(Arc::new(maintenance::StoreMetrics));
+        let store = Store::open(opening).await.map_err(explain_held)?;
         let clock = Arc::new(clock_of(&store, config).await?);
         let time = Arc::clone(&clock);
         store.follow_time(move || time.now());
@@ -83,8 +85,12 @@ impl Node {
             Some(worker) => Arc::new(worker.clone()),
             None => Arc::new(NoWorker),
         };
-        let consent =
-            Arc::new(ConsentService::new(store.clone(), clock.clone(), Arc::clone(&chance)));
+        let consent = Arc::new(ConsentService::new(
+            store.clone(),
+            clock.clone(),
+            Arc::clone(&chance),
+            config.guesses,
+        ));
         consent.set_worker(Arc::clone(&owners));
         if let Some(delivery) = &delivery {
             delivery.set_worker(Arc::clone(&owners));

@@ -23,6 +23,7 @@ use crate::{
     shard::Ownership,
     side::sql::Sql,
     sweep::Sweep,
+    watch::Watcher,
 };
 
 /// Shards of an install unless asked otherwise.
@@ -54,6 +55,8 @@ pub struct StoreConfig {
     pub product_clock_start: Option<Timestamp>,
     /// Planned faults, for tests.
     pub faults: Option<Arc<dyn Faults>>,
+    /// Who counts what the store does.
+    pub watcher: Option<Arc<dyn Watcher>>,
 }
 
 impl StoreConfig {
@@ -68,6 +71,7 @@ impl StoreConfig {
             worker_role: true,
             product_clock_start: None,
             faults: None,
+            watcher: None,
         }
     }
 }

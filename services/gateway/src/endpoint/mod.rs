@@ -16,6 +16,7 @@ pub mod runs;
 pub mod secrets;
 pub mod segment;
 pub mod sending;
+pub mod status;
 pub mod system;
 
 use std::{collections::BTreeMap, str::FromStr};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use parcours_content::{CompiledTemplate, TemplateProblem, TemplateSource};
-use parcours_domain::{MessageClass, Name};
+use parcours_domain::{Channel, MessageClass, Name};
 use parcours_journey::{
     Catalogue, Document, Kind, Plan, Problem,
     document::{
@@ -39,12 +39,13 @@ pub struct CheckedDocument {
     pub transactional: bool,
 }
 
-/// Finds all problems of all documents.
+/// Finds all problems of all documents. Of a document that cannot be read only its own faults are
+/// told: what refers to it is taken to be right.
 ///
 /// # Errors
 /// Every problem; then nothing of the set can be published.
 pub fn check(set: &DocumentSet, existing: &Existing) -> Result<Checked, Vec<Problem>> {
-    let mut problems = Vec::new();
+    let mut problems = set.problems.clone();
     let view = View::new(set, existing, &mut problems);
     for located in &set.documents {
         match &located.document {
@@ -82,6 +83,7 @@ impl<'a> View<'a> {
                 templates.insert(&document.name, compiled);
             }
         }
+        templates.retain(|name, _| !set.may_hold(Kind::Template, Some(*name)));
         for located in &set.documents {
             let Document::Template(document) = &located.document else { continue };
             match parcours_content::compile(&source(document)) {
@@ -98,7 +100,9 @@ impl<'a> View<'a> {
 
     fn document(&self, kind: Kind, name: &Name) -> Option<&'a Document> {
         let new = self.set.get(kind, name).map(|located| &located.document);
-        new.or_else(|| self.existing.get(kind, name).map(|old| &old.document))
+        // What is published may be about to change in a way that cannot be read.
+        let old = || self.existing.get(kind, name).filter(|_| !self.set.may_hold(kind, Some(name)));
+        new.or_else(|| old().map(|old| &old.document))
     }
 
     fn topic_document(&self, name: &Name) -> Option<&'a TopicDocument> {
@@ -137,7 +141,7 @@ impl<'a> View<'a> {
             )));
         }
         if let Some(sender) = &brand.defaults.sender
-            && self.sender_document(sender).is_none()
+            && !self.has_sender(sender)
         {
             problems.push(located.places.locate(Problem::at(
                 "unknown_sender",
@@ -160,6 +164,10 @@ impl<'a> View<'a> {
             Ok(_) => Vec::new(),
             Err(found) => found,
         };
+        if self.set.brand().is_none() && self.set.may_hold(Kind::Brand, None) {
+            // The default sender is in the document that cannot be read.
+            found.retain(|problem| problem.code != "no_sender");
+        }
         found.extend(self.marketing_problems(journey));
         problems.extend(found.into_iter().map(|mut problem| match at {
             Some(located) => located.places.locate(problem),
@@ -275,11 +283,15 @@ impl<'a> View<'a> {
 
 impl Catalogue for View<'_> {
     fn topic(&self, name: &Name) -> Option<TopicInfo> {
-        let topic = self.topic_document(name)?;
-        Some(TopicInfo { class: topic.class, channel: topic.channel })
+        if let Some(topic) = self.topic_document(name) {
+            return Some(TopicInfo { class: topic.class, channel: topic.channel });
+        }
+        let unread = TopicInfo { class: MessageClass::Marketing, channel: Channel::Email };
+        self.set.may_hold(Kind::Topic, Some(name)).then_some(unread)
     }
     fn has_template(&self, name: &Name) -> bool {
         self.document(Kind::Template, name).is_some()
+            || self.set.may_hold(Kind::Template, Some(name))
     }
     fn template_fields(&self, name: &Name) -> Option<Vec<FieldUse>> {
         let fields = self.templates.get(name)?.fields_used().iter();
@@ -293,7 +305,7 @@ impl Catalogue for View<'_> {
         )
     }
     fn has_sender(&self, name: &Name) -> bool {
-        self.sender_document(name).is_some()
+        self.sender_document(name).is_some() || self.set.may_hold(Kind::Sender, Some(name))
     }
     fn default_sender(&self) -> Option<Name> {
         self.brand_document().and_then(|brand| brand.defaults.sender.clone())

@@ -319,6 +319,8 @@ CREATE TABLE quarantine (
   PRIMARY KEY (tenant_id, id)
 );
 CREATE UNIQUE INDEX quarantine_key ON quarantine (tenant_id, key) WHERE key IS NOT NULL;
+CREATE INDEX quarantine_contact ON quarantine (tenant_id, contact_id) WHERE contact_id IS NOT NULL;
+CREATE INDEX quarantine_open ON quarantine (tenant_id, code, created_at) WHERE requeued_at IS NULL;
 
 -- Messages --------------------------------------------------------------------------------------
 CREATE TABLE message (
@@ -351,6 +353,7 @@ CREATE TABLE message (
 ); -- @month
 CREATE INDEX message_contact ON message (tenant_id, contact_id, id);
 CREATE INDEX message_status ON message (tenant_id, status, id);
+CREATE INDEX message_unknown ON message (tenant_id, finished_at) WHERE status = 'unknown';
 
 CREATE TABLE attempt (
   tenant_id UUID NOT NULL,

@@ -29,6 +29,7 @@ use crate::{
     shard::{self, Ownership},
     side::sql::{Sql, random, vals},
     store::{Inner, Install, Store, StoreConfig, machine_now},
+    watch::Watch,
 };
 
 pub(crate) use reader::Reader;
@@ -142,6 +143,7 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
     let Parts { db, install, root, ownership, hold } = parts;
     let ownership = Arc::new(ownership);
     let faults = FaultHook(config.faults.clone());
+    let watch = Watch(config.watcher.clone());
     let lanes = match db.backend() {
         Backend::Sqlite => 1,
         Backend::Postgres => config.lanes.max(1),
@@ -152,10 +154,11 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
             ownership: Arc::clone(&ownership),
             faults: faults.clone(),
             shards: install.shards,
+            watch: watch.clone(),
         },
         lanes,
     );
-    let loader = Loader::start(db.clone());
+    let loader = Loader::start(db.clone(), watch);
     let keys = KeyCache::default();
     let inner = Inner { db, install, root, keys, ownership, faults, committer, loader, hold };
     Store { inner: Arc::new(inner) }
