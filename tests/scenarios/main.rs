@@ -5,10 +5,12 @@
     reason = "scenarios are named by their files and functions; a failure is a failed test"
 )]
 
+mod a_template_is_tried_out_without_consequences;
 mod api;
 mod commands_reach_the_store_or_the_server;
 mod expected;
 mod mail_verifies_elsewhere;
+mod mjml_looks_as_the_reference_says;
 mod postgres_serves_as_well;
 mod rows;
 mod scanners_change_nothing;

@@ -42,6 +42,7 @@ pub const METRICS: &[(&str, MetricKind, &str)] = &[
     ("parcours_inbox_live", G, "Inbox rows waiting in the live lane"),
     ("parcours_runs_stuck", G, "Live runs without a timer"),
     ("parcours_messages_requested_total", C, "Messages committed to the send queue"),
+    ("parcours_test_messages_ended_total", C, "Test sends that reached an outcome, by outcome"),
     ("parcours_messages_ended_total", C, "Messages that reached an outcome, by outcome and reason"),
     ("parcours_messages_already_leaving_total", C, "Withdrawals that came after a final commit"),
     ("parcours_send_queue_ready", G, "Messages that may leave now"),

@@ -185,6 +185,7 @@ impl Stage {
                 DotRequest {
                     tenant: one.tenant,
                     message: one.message,
+                    class: one.class,
                     claim_id: one.claim_id,
                     contact: one.contact,
                     channel: Channel::Email,

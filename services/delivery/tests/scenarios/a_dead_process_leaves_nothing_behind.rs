@@ -30,6 +30,7 @@ async fn die_holding(stage: &Stage, past_the_dot: &[MessageId]) {
         let request = DotRequest {
             tenant: one.tenant,
             message: one.message,
+            class: one.class,
             claim_id: one.claim_id,
             contact: one.contact,
             channel: one.row.channel,

@@ -16,6 +16,7 @@ pub mod runs;
 pub mod secrets;
 pub mod segment;
 pub mod system;
+pub mod templates;
 
 use std::{collections::BTreeMap, str::FromStr};
 

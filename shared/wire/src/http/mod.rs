@@ -16,6 +16,7 @@ pub mod problem;
 pub mod quarantine;
 pub mod run;
 pub mod secret;
+pub mod template;
 
 pub use page::PageOf;
 pub use problem::{Fault, ProblemBody};
