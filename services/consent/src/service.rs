@@ -2,14 +2,15 @@
 //!
 //! What always holds: an opt-in names one published topic; a fact is recorded with the topic's
 //! purpose as published now, a random nonce and the contact's handle; an unsubscribe link does the
-//! same however often it is used; what a link is about is learnt only after its MAC was checked.
+//! same however often it is used; what a link is about is learnt only after its MAC was checked; the
+//! links in a test send change nothing, since its reader is not the contact it was rendered with.
 
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use parcours_content::LinkKind;
 use parcours_domain::{
-    Channel, ContactId, FactId, Name, TenantId,
+    Channel, ContactId, FactId, MessageClass, Name, TenantId,
     consent::{FactKind, Scope, Standing},
 };
 use parcours_kit::{Chance, Clock, telemetry};
@@ -142,7 +143,8 @@ impl ConsentService {
         let brand = documents::brand(&self.store, token.tenant).await.map_err(refused)?;
         let topic =
             documents::topic(&self.store, token.tenant, &message.topic).await.map_err(refused)?;
-        let withdrawn = self.is_withdrawn(&message).await?;
+        let is_test = message.class == MessageClass::Test;
+        let withdrawn = !is_test && self.is_withdrawn(&message).await?;
         let about = Unsubscribed {
             tenant: token.tenant,
             brand: brand.display_name,
@@ -151,6 +153,7 @@ impl ConsentService {
             topic_title: topic.map_or_else(|| message.topic.to_string(), |topic| topic.title),
             locale: brand.locale,
             withdrawn,
+            is_test,
         };
         Ok(Linked { message, about })
     }
@@ -241,6 +244,9 @@ impl ConsentApi for ConsentService {
         scope: UnsubscribeScope,
     ) -> Result<Unsubscribed, ConsentError> {
         let Linked { message, about } = self.linked(token).await?;
+        if about.is_test {
+            return Ok(about);
+        }
         let (scope, purpose) = match scope {
             UnsubscribeScope::AllMarketing => (Scope::AllMarketing, String::new()),
             UnsubscribeScope::Topic => {

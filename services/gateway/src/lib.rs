@@ -20,6 +20,7 @@ pub mod ingest;
 pub mod observe;
 pub mod openapi;
 pub mod page;
+pub mod preview;
 pub mod publish;
 pub mod reply;
 pub mod route;

@@ -47,6 +47,7 @@ pub const METRICS: &[(&str, MetricKind, &str)] = &[
     ("parcours_runs_stuck", G, "Live runs without a timer"),
     ("parcours_quarantine_open", G, "Inputs set aside and not taken in again"),
     ("parcours_messages_requested_total", C, "Messages committed to the send queue"),
+    ("parcours_test_messages_ended_total", C, "Test sends that reached an outcome, by outcome"),
     ("parcours_messages_ended_total", C, "Messages that reached an outcome, by outcome and reason"),
     ("parcours_messages_already_leaving_total", C, "Withdrawals that came after a final commit"),
     ("parcours_messages_unknown_recent", G, "Messages without a known outcome, last 24 hours"),

@@ -18,6 +18,7 @@ pub mod segment;
 pub mod sending;
 pub mod status;
 pub mod system;
+pub mod templates;
 
 use std::{collections::BTreeMap, str::FromStr};
 

@@ -243,9 +243,19 @@ impl<'a> View<'a> {
             .is_some_and(|topic| topic.class == MessageClass::Transactional)
     }
 
+    /// Whether somebody could be sent to without consent who could not before.
+    fn adds_test_address(&self, brand: &BrandDocument) -> bool {
+        let before = match self.existing.get(Kind::Brand, &brand.name).map(|old| &old.document) {
+            Some(Document::Brand(before)) => before.test_addresses.as_slice(),
+            Some(_) | None => &[],
+        };
+        brand.test_addresses.iter().any(|address| !before.contains(address))
+    }
+
     fn is_transactional(&self, document: &Document) -> bool {
         match document {
-            Document::Brand(_) | Document::Sender(_) => false,
+            Document::Brand(brand) => self.adds_test_address(brand),
+            Document::Sender(_) => false,
             Document::Topic(topic) => topic.class == MessageClass::Transactional,
             Document::Journey(journey) => {
                 sends(journey).any(|(_, topic)| self.is_transactional_topic(topic))
@@ -325,6 +335,19 @@ fn sends(journey: &JourneyDocument) -> impl Iterator<Item = (&Name, Option<&Name
     })
 }
 
+/// The topic under which the first of these journeys to send the template does so.
+#[must_use]
+pub fn topic_of(template: &Name, documents: &[Document]) -> Option<Name> {
+    let journeys = documents.iter().filter_map(|document| match document {
+        Document::Journey(journey) => Some(journey),
+        Document::Brand(_) | Document::Sender(_) | Document::Topic(_) | Document::Template(_) => {
+            None
+        }
+    });
+    let mut sends = journeys.flat_map(sends).filter(|(sent, _)| *sent == template);
+    sends.find_map(|(_, topic)| topic.cloned())
+}
+
 fn source(document: &TemplateDocument) -> TemplateSource {
     let rule = |rule: &FieldRule| match rule {
         FieldRule::Required => parcours_content::FieldRule::Required,
@@ -332,16 +355,21 @@ fn source(document: &TemplateDocument) -> TemplateSource {
     };
     TemplateSource {
         subject: document.subject.clone(),
-        html: document.html.clone(),
+        html: document.html.clone().unwrap_or_default(),
+        mjml: document.mjml.clone(),
         text: document.text.clone(),
         fields: document.fields.iter().map(|(path, one)| (path.clone(), rule(one))).collect(),
     }
 }
 
 fn of_template(problem: &TemplateProblem) -> Problem {
-    let message = match problem.line {
-        Some(line) => format!("{} (line {line} of the {})", problem.message, problem.part.as_str()),
-        None => problem.message.clone(),
+    let part = problem.part.as_str();
+    let message = match (problem.line, problem.column) {
+        (Some(line), Some(column)) => {
+            format!("{} (line {line}, column {column} of the {part})", problem.message)
+        }
+        (Some(line), None) => format!("{} (line {line} of the {part})", problem.message),
+        (None, _) => problem.message.clone(),
     };
-    Problem::at(problem.code, problem.part.as_str(), message, problem.help.clone())
+    Problem::at(problem.code, part, message, problem.help.clone())
 }

@@ -166,7 +166,7 @@ fn template(
 ) -> Option<TemplateDocument> {
     let channel = fields.optional("channel", report, |at, report| at.word(&CHANNELS, report));
     let subject = fields.required("subject", report, At::line);
-    let html = fields.required("html", report, At::text);
+    let body = template_body(fields, report);
     let text = fields.optional("text", report, At::text);
     let language = fields.optional("language", report, read_brand::language);
     let rules = fields.optional("fields", report, |at, report| {
@@ -177,15 +177,38 @@ fn template(
         });
         Some(rules.collect())
     });
+    let (html, mjml) = body?;
     Some(TemplateDocument {
         name: name?,
         channel: channel.unwrap_or(Channel::Email),
         subject: subject?,
-        html: html?,
+        html,
+        mjml,
         text,
         language,
         fields: rules.unwrap_or_default(),
     })
+}
+
+/// `html` or `mjml`, exactly one of them.
+fn template_body(
+    fields: &mut Fields<'_>,
+    report: &mut Report,
+) -> Option<(Option<String>, Option<String>)> {
+    match (fields.get("html"), fields.get("mjml")) {
+        (Some(html), None) => Some((Some(html.text(report)?), None)),
+        (None, Some(mjml)) => Some((None, Some(mjml.text(report)?))),
+        (Some(_), Some(mjml)) => {
+            let message = "a template is written in html or in mjml, one of the two";
+            report.add("two_bodies", &mjml.path, message, "keep one of them");
+            None
+        }
+        (None, None) => {
+            let path = fields.path_of("html");
+            report.add("missing_field", &path, "`html` is missing", "add `html:` or `mjml:`");
+            None
+        }
+    }
 }
 
 /// `required`, `{required: true}` or `{default: VALUE}`.

@@ -332,7 +332,7 @@ CREATE TABLE message (
   journey_version BIGINT,
   step TEXT,
   occurrence BIGINT,
-  origin TEXT NOT NULL,          -- journey | api
+  origin TEXT NOT NULL,          -- journey | api | test
   template TEXT NOT NULL,
   template_version BIGINT NOT NULL,
   sender TEXT NOT NULL,

@@ -18,6 +18,7 @@ pub mod run;
 pub mod secret;
 pub mod sending;
 pub mod status;
+pub mod template;
 
 pub use page::PageOf;
 pub use problem::{Fault, ProblemBody};
