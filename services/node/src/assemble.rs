@@ -57,8 +57,12 @@ impl Node {
     /// # Errors
     /// The store cannot be opened or is held by another process, or the port is taken.
     pub async fn start(config: &NodeConfig) -> anyhow::Result<Self> {
-        let store = Store::open(config.store()?).await.map_err(explain_held)?;
+        let mut opening = config.store()?;
+        opening.watcher = Some(Arc::new(maintenance::StoreMetrics));
+        let store = Store::open(opening).await.map_err(explain_held)?;
         let clock = Arc::new(clock_of(&store, config).await?);
+        let time = Arc::clone(&clock);
+        store.follow_time(move || time.now());
         let chance: Arc<dyn Chance> = match config.seeded_chance {
             Some(key) => Arc::new(SeededChance(MacKey(key))),
             None => Arc::new(OsChance),
@@ -81,8 +85,12 @@ impl Node {
             Some(worker) => Arc::new(worker.clone()),
             None => Arc::new(NoWorker),
         };
-        let consent =
-            Arc::new(ConsentService::new(store.clone(), clock.clone(), Arc::clone(&chance)));
+        let consent = Arc::new(ConsentService::new(
+            store.clone(),
+            clock.clone(),
+            Arc::clone(&chance),
+            config.guesses,
+        ));
         consent.set_worker(Arc::clone(&owners));
         if let Some(delivery) = &delivery {
             delivery.set_worker(Arc::clone(&owners));
@@ -263,15 +271,25 @@ async fn clock_of(store: &Store, config: &NodeConfig) -> anyhow::Result<ProductC
         Some(RestoredFrom { caught_up_at: None, .. }) => bail!(
             "the restore of this store was interrupted; `parcours restore --resume` completes it"
         ),
-        Some(_) | None => Ok(product_clock(store.product_clock().await?)),
+        Some(_) | None => Ok(product_clock(store.product_clock().await?, store.high_water())),
     }
 }
 
-/// The clock as the install stores it; the machine's when it stores none.
-fn product_clock(stored: Option<StoredClock>) -> ProductClock {
+/// The clock as the install stores it; the machine's when it stores none. It never begins before
+/// the highest time that this install has seen.
+fn product_clock(stored: Option<StoredClock>, seen: Timestamp) -> ProductClock {
     match stored {
+        None if machine_now() < seen => {
+            let behind_ms = (seen - machine_now()).0;
+            tracing::error!(
+                behind_ms,
+                "the machine's clock is behind what this install has seen; product time goes on \
+                 from there. Set the machine's clock, then start again"
+            );
+            ProductClock::running_from(seen)
+        }
         None => ProductClock::real(),
-        Some(StoredClock { at, speed: 0, .. }) => ProductClock::standing(at),
-        Some(running) => ProductClock::running_from(running.at_machine(machine_now())),
+        Some(StoredClock { at, speed: 0, .. }) => ProductClock::standing(at.max(seen)),
+        Some(running) => ProductClock::running_from(running.at_machine(machine_now()).max(seen)),
     }
 }

@@ -3,6 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use parcours_consent::GuessLimits;
+use parcours_domain::Rate;
 
 /// Marketing automation for many brands: journeys, consent, delivery.
 #[derive(Debug, Parser)]
@@ -43,6 +45,26 @@ pub struct NodeArgs {
         global = true
     )]
     pub roles: Vec<Role>,
+    /// How many links that are none of ours one network may ask for before it gets 429. Real
+    /// links always work.
+    #[arg(
+        long,
+        env = "PARCOURS_LINK_GUESSES",
+        default_value = GuessLimits::RATE,
+        value_name = "RATE",
+        global = true
+    )]
+    pub link_guesses: Rate,
+    /// How many proxies of yours stand before the server and append to X-Forwarded-For: so many
+    /// of its last entries are believed.
+    #[arg(
+        long,
+        env = "PARCOURS_TRUSTED_PROXIES",
+        default_value_t = 0,
+        value_name = "COUNT",
+        global = true
+    )]
+    pub trusted_proxies: u8,
     /// Logs as JSON lines instead of text.
     #[arg(long, env = "PARCOURS_LOG_JSON", global = true)]
     pub log_json: bool,
@@ -105,6 +127,9 @@ pub enum Command {
     /// One contact: state, runs, timeline.
     #[command(subcommand)]
     Contact(ContactCommand),
+    /// What waits, what is late, what needs a person. Ends with 0 when nothing does, with 1 when
+    /// something does, with 2 when nobody answers.
+    Status(StatusArgs),
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -269,6 +294,23 @@ pub struct ExportArgs {
     /// Which brand.
     #[arg(long)]
     pub brand: Option<String>,
+}
+
+/// Options of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Only this brand.
+    #[arg(long)]
+    pub brand: Option<String>,
+    /// Show brands that have nothing waiting, too.
+    #[arg(long)]
+    pub all: bool,
+    /// Print the answer of `GET /v1/status` instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
 }
 
 /// `key` commands.

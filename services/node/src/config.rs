@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
+use parcours_consent::GuessLimits;
 use parcours_domain::Timestamp;
 use parcours_store::{RootKeySource, StoreConfig};
 
@@ -23,6 +24,8 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// What this process does.
     pub roles: Vec<Role>,
+    /// How guessed links are dealt with.
+    pub guesses: GuessLimits,
     /// Whether /mailbox is served.
     pub mailbox_page: bool,
     /// The product clock stands at this moment in a new install (the demo); otherwise it is real.
@@ -63,6 +66,7 @@ impl NodeConfig {
             root_key_file: args.root_key_file.clone(),
             listen: args.listen,
             roles: args.roles.clone(),
+            guesses: GuessLimits { rate: args.link_guesses, proxies: args.trusted_proxies },
             mailbox_page: args.mailbox_page,
             product_clock_start: None,
             catching_up: false,

@@ -8,11 +8,13 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod demo;
+mod exit;
 mod maintenance;
 mod serve;
 
 pub use cli::Cli;
 use cli::{Command, ContactCommand, KeyCommand, TenantCommand};
+pub use exit::ExitStatus;
 
 /// Runs a future on an actix system over a multi-threaded tokio runtime, with the crypto provider
 /// installed.
@@ -51,6 +53,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Contact(command @ ContactCommand::Show { .. })) => {
             command::contact_show(node, command).await
         }
+        Some(Command::Status(args)) => command::status(node, args).await,
         Some(Command::Openapi) => {
             println!("{}", parcours_gateway::openapi::json());
             Ok(())

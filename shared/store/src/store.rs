@@ -23,6 +23,7 @@ use crate::{
     shard::Ownership,
     side::sql::Sql,
     sweep::Sweep,
+    watch::Watcher,
 };
 
 /// Shards of an install unless asked otherwise.
@@ -54,6 +55,8 @@ pub struct StoreConfig {
     pub product_clock_start: Option<Timestamp>,
     /// Planned faults, for tests.
     pub faults: Option<Arc<dyn Faults>>,
+    /// Who counts what the store does.
+    pub watcher: Option<Arc<dyn Watcher>>,
 }
 
 impl StoreConfig {
@@ -68,6 +71,7 @@ impl StoreConfig {
             worker_role: true,
             product_clock_start: None,
             faults: None,
+            watcher: None,
         }
     }
 }
@@ -151,6 +155,24 @@ impl Store {
     #[must_use]
     pub fn incarnation(&self) -> Uuid {
         self.inner.ownership.incarnation()
+    }
+
+    /// The highest product time that a worker of this install has seen; the time of a new one must
+    /// not begin before it. The beginning of 1970 without the worker role.
+    #[must_use]
+    pub fn high_water(&self) -> Timestamp {
+        self.inner.ownership.high_water()
+    }
+
+    /// From now on this worker's sign of life keeps the product time that `now` tells.
+    pub fn follow_time(&self, now: impl Fn() -> Timestamp + Send + Sync + 'static) {
+        self.inner.ownership.pulse().follow(Arc::new(now));
+    }
+
+    /// Returns when another has declared this worker dead: nothing that it does is committed any
+    /// more, and it must end. Without the worker role it never returns.
+    pub async fn declared_dead(&self) {
+        self.inner.ownership.pulse().until_lost().await;
     }
 
     /// The door for everything that a request does.

@@ -16,7 +16,9 @@ pub mod runs;
 pub mod secrets;
 pub mod segment;
 pub mod sending;
+pub mod status;
 pub mod system;
+pub mod templates;
 
 use std::{collections::BTreeMap, str::FromStr};
 

@@ -22,6 +22,7 @@ CREATE TABLE install (
 CREATE TABLE worker (
   incarnation UUID NOT NULL PRIMARY KEY,
   beat BIGINT NOT NULL,
+  high_water BIGINT NOT NULL,    -- highest product time seen, moved at beats
   started_at BIGINT NOT NULL,
   dead_at BIGINT,
   host TEXT NOT NULL
@@ -31,7 +32,7 @@ CREATE TABLE shard (
   id BIGINT NOT NULL PRIMARY KEY,
   owner UUID,
   epoch BIGINT NOT NULL,
-  high_water BIGINT NOT NULL
+  high_water BIGINT NOT NULL     -- of former owners; a new owner's time begins at or above it
 );
 
 -- Brands, keys, documents -----------------------------------------------------------------------
@@ -318,6 +319,8 @@ CREATE TABLE quarantine (
   PRIMARY KEY (tenant_id, id)
 );
 CREATE UNIQUE INDEX quarantine_key ON quarantine (tenant_id, key) WHERE key IS NOT NULL;
+CREATE INDEX quarantine_contact ON quarantine (tenant_id, contact_id) WHERE contact_id IS NOT NULL;
+CREATE INDEX quarantine_open ON quarantine (tenant_id, code, created_at) WHERE requeued_at IS NULL;
 
 -- Messages --------------------------------------------------------------------------------------
 CREATE TABLE message (
@@ -329,7 +332,7 @@ CREATE TABLE message (
   journey_version BIGINT,
   step TEXT,
   occurrence BIGINT,
-  origin TEXT NOT NULL,          -- journey | api
+  origin TEXT NOT NULL,          -- journey | api | test
   template TEXT NOT NULL,
   template_version BIGINT NOT NULL,
   sender TEXT NOT NULL,
@@ -350,6 +353,7 @@ CREATE TABLE message (
 ); -- @month
 CREATE INDEX message_contact ON message (tenant_id, contact_id, id);
 CREATE INDEX message_status ON message (tenant_id, status, id);
+CREATE INDEX message_unknown ON message (tenant_id, finished_at) WHERE status = 'unknown';
 
 CREATE TABLE attempt (
   tenant_id UUID NOT NULL,

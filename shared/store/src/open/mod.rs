@@ -4,6 +4,7 @@
 //! back; a second process is refused by name of the first; a new root key is on disk before the
 //! install that depends on it.
 
+mod beat;
 mod host;
 mod postgres;
 mod reader;
@@ -24,9 +25,11 @@ use crate::{
     keys::{KeyCache, RootKey},
     loader::Loader,
     migration,
+    pulse::Pulse,
     shard::{self, Ownership},
     side::sql::{Sql, random, vals},
     store::{Inner, Install, Store, StoreConfig, machine_now},
+    watch::Watch,
 };
 
 pub(crate) use reader::Reader;
@@ -41,16 +44,10 @@ pub(crate) struct Hold {
     db: Db,
     worker: Option<Uuid>,
     tasks: Vec<JoinHandle<()>>,
-    lock: Mutex<Option<Lock>>,
-}
-
-enum Lock {
-    /// The locked file; closing it unlocks.
-    File(#[expect(dead_code, reason = "held for its lock")] std::fs::File),
-    /// The session that holds the worker lock.
-    Session(postgres::WorkerLock),
-    /// A process without the worker role on PostgreSQL shares the store with others.
-    Shared,
+    /// The session that holds the worker lock, and beats.
+    session: Arc<Mutex<Option<postgres::WorkerLock>>>,
+    /// SQLite: the locked file; closing it unlocks.
+    file: Mutex<Option<std::fs::File>>,
 }
 
 impl Hold {
@@ -66,7 +63,8 @@ impl Hold {
 
     /// Gives the lock back.
     pub(crate) async fn unlock(&self) {
-        if let Some(Lock::Session(session)) = self.lock.lock().await.take() {
+        drop(self.file.lock().await.take());
+        if let Some(session) = self.session.lock().await.take() {
             session.release().await;
         }
     }
@@ -85,30 +83,52 @@ impl Drop for Hold {
 }
 
 pub(crate) async fn open(config: StoreConfig) -> Result<Store, StoreError> {
-    let (db, mut lock, checkpoints) = match sqlite::path_of(&config.url) {
+    let (db, file, checkpoints) = match sqlite::path_of(&config.url) {
         Some(path) => {
             let file = sqlite::lock(&path)?;
             let (db, checkpoints) = sqlite::connect(&path).await?;
-            (db, Lock::File(file), Some(checkpoints))
+            (db, Some(file), Some(checkpoints))
         }
-        None => (postgres::connect(&config.url).await?, Lock::Shared, None),
+        None => (postgres::connect(&config.url).await?, None, None),
     };
     migration::run(&db).await?;
     migration::partition::ensure(&db, machine_now()).await?;
     let (install, root) = install(&db, &config).await?;
     let incarnation = Uuid::from_bytes(random()?);
-    let mut ownership = Ownership::none(incarnation);
-    if config.worker_role {
-        if db.backend() == Backend::Postgres {
-            lock = Lock::Session(postgres::worker_lock(&config.url, &db).await?);
-        }
-        ownership = shard::take_all(&db, incarnation, install.shards, &host::name()).await?;
-    }
     let mut tasks = vec![tokio::spawn(partitions(db.clone()))];
     tasks.extend(checkpoints.map(|connection| tokio::spawn(sqlite::checkpoints(connection))));
     let worker = config.worker_role.then_some(incarnation);
-    let hold = Hold { db: db.clone(), worker, tasks, lock: Mutex::new(Some(lock)) };
+    let (session, file) = (Arc::default(), Mutex::new(file));
+    let mut hold = Hold { db: db.clone(), worker, tasks, session, file };
+    let ownership = match config.worker_role {
+        true => take_over(&config.url, &mut hold, incarnation, install.shards).await?,
+        false => Ownership::none(incarnation),
+    };
     Ok(assemble(&config, Parts { db, install, root, ownership, hold }))
+}
+
+/// Becomes the worker: takes its lock, registers, takes the shards, begins to beat.
+async fn take_over(
+    url: &str,
+    hold: &mut Hold,
+    incarnation: Uuid,
+    shards: u16,
+) -> Result<Ownership, StoreError> {
+    let (pulse, heart) = match hold.db.backend() {
+        // The file's lock cannot pass to another process while this one lives, however late its
+        // beats are: a slow disk is no reason to refuse commits.
+        Backend::Sqlite => (Pulse::new(None), beat::Heart::Shared(hold.db.clone())),
+        Backend::Postgres => {
+            *hold.session.lock().await = Some(postgres::worker_lock(url, &hold.db).await?);
+            (Pulse::with_deadline(), beat::Heart::Session(Arc::clone(&hold.session)))
+        }
+    };
+    let pulse = Arc::new(pulse);
+    let who = (shards, host::name());
+    let ownership =
+        shard::take_all(&hold.db, incarnation, (who.0, &who.1), Arc::clone(&pulse)).await?;
+    hold.tasks.push(tokio::spawn(beat::run(heart, incarnation, pulse)));
+    Ok(ownership)
 }
 
 struct Parts {
@@ -123,6 +143,7 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
     let Parts { db, install, root, ownership, hold } = parts;
     let ownership = Arc::new(ownership);
     let faults = FaultHook(config.faults.clone());
+    let watch = Watch(config.watcher.clone());
     let lanes = match db.backend() {
         Backend::Sqlite => 1,
         Backend::Postgres => config.lanes.max(1),
@@ -133,10 +154,11 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
             ownership: Arc::clone(&ownership),
             faults: faults.clone(),
             shards: install.shards,
+            watch: watch.clone(),
         },
         lanes,
     );
-    let loader = Loader::start(db.clone());
+    let loader = Loader::start(db.clone(), watch);
     let keys = KeyCache::default();
     let inner = Inner { db, install, root, keys, ownership, faults, committer, loader, hold };
     Store { inner: Arc::new(inner) }

@@ -16,6 +16,7 @@ mod heads;
 mod held;
 mod settle;
 mod suppress;
+mod test_send;
 
 pub(crate) use heads::lower as lower_heads;
 pub use held::{MayHaveLeft, QueuedGroup, Released};
@@ -106,6 +107,9 @@ pub struct Claimed {
     pub contact_attributes: Properties,
     /// Not from here on (product time).
     pub expires_at: Timestamp,
+    /// Whether the brand lists the address for tests now. A message of the class `test` has the
+    /// address that it was enqueued for, an empty standing, and the contact's attributes.
+    pub test_address: bool,
     /// Whether brand or install was halted when this was read.
     pub halted: bool,
 }
@@ -136,6 +140,8 @@ pub struct DotRequest {
     pub tenant: TenantId,
     /// The message.
     pub message: MessageId,
+    /// The class that it was judged as.
+    pub class: MessageClass,
     /// The claim that holds it.
     pub claim_id: Uuid,
     /// The contact that the verdict was about ([`Claimed::contact`]).
