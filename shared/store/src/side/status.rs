@@ -251,7 +251,9 @@ impl AdminDoor {
                 (0, 0) => numbers.queue_ready = backlog(&row)?,
                 (0, _) => numbers.queue_later = number(&row, "n")?,
                 (1, _) => numbers.queue_claimed += number(&row, "n")?,
-                (_, _) => numbers.queue_leaving += number(&row, "n")?,
+                (2, _) => numbers.queue_leaving += number(&row, "n")?,
+                // What may have left before a restore: nothing moves it but its release.
+                (_, _) => {}
             }
         }
         Ok(())
