@@ -1,7 +1,7 @@
 //! The machine's clock is set an hour on, and then an hour back, under a running server: no timer
 //! fires early, none is an hour late, and messages keep leaving. Measured by the test's own clock.
 
-use crate::witness::{Ground, Spans, Stage, assert_no_findings, order};
+use crate::witness::{Ground, Spans, Stage, assert_none, order};
 
 /// The second wait is longer than the test and shorter than the jump.
 const SPANS: Spans = Spans { pause: 3, listen: 1_800 };
@@ -25,6 +25,6 @@ fn an_hour_either_way() {
     }
     let history = stage.history(SPANS);
     println!("clock moved an hour on and back\n{}", history.figures());
-    assert_no_findings(&history);
+    assert_none(&history.check());
     assert_eq!(history.figures().arrived, 6, "one letter for each order, the second not yet");
 }

@@ -81,6 +81,16 @@ impl Api {
         serde_json::from_str(&body).unwrap_or(Value::Null)
     }
 
+    /// POST under an `Idempotency-Key`; the status and the body as JSON.
+    pub fn post_once(&self, path: &str, key: &str, json: &Value) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.key);
+        let request = request.header("Idempotency-Key", key).json(json);
+        self.runtime.block_on(async {
+            let answer = request.send().await.expect("the server answers");
+            (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+        })
+    }
+
     /// Every item of a list, through all its pages.
     pub fn all(&self, path: &str) -> Vec<Value> {
         let mut items = Vec::new();

@@ -10,7 +10,8 @@ use sqlx::{Connection as _, Row as _, SqliteConnection};
 /// Table -> its rows as text.
 pub type Rows = BTreeMap<String, BTreeSet<String>>;
 
-/// Reads every row of every table.
+/// Reads every row of every table, but for when keys were last used: that is written in the
+/// background.
 pub fn all(data: &Path) -> Rows {
     let url = format!("sqlite://{}?mode=ro", data.join("parcours.sqlite").display());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -25,7 +26,7 @@ pub fn all(data: &Path) -> Rows {
         let mut rows = Rows::new();
         for table in tables {
             let columns: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
-                "SELECT name FROM pragma_table_info('{table}')"
+                "SELECT name FROM pragma_table_info('{table}') WHERE name <> 'last_used_at'"
             )))
             .fetch_all(&mut connection)
             .await

@@ -1,7 +1,11 @@
 //! A brand under observation: a journey that waits, sends, listens and sends again, on either
 //! database; and everything about it in the form that the history checker takes.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mail_parser::MessageParser;
 use parcours_testkit::{
@@ -15,7 +19,7 @@ use parcours_tests::{
         supervisor::{ALL_ROLES, Supervisor},
     },
     history::{
-        Answer, Arrival, History, Journey, Person, Promises, Send, SentFact, Wait, Word,
+        Answer, Arrival, Finding, History, Journey, Person, Promises, Send, SentFact, Wait, Word,
         read::Database,
     },
 };
@@ -29,7 +33,9 @@ pub const BRAND: &str = "shop";
 /// Connections of the brand's sender.
 pub const CONNECTIONS: usize = 4;
 /// How long quiet may take: more than any wait of the journey.
-const QUIET: Duration = Duration::from_secs(90);
+const QUIET: Duration = Duration::from_secs(60);
+/// How often is looked whether something is so.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Where an install keeps its data.
 pub enum Ground {
@@ -257,40 +263,50 @@ impl Stage {
         }
     }
 
-    /// Returns once a number has become what it should, looking again and again.
+    /// A number that grows with every write to disk and with nothing else: syncs, or the place up
+    /// to which PostgreSQL has flushed its log.
+    pub fn flushed(&self) -> i64 {
+        let flushed = "SELECT CAST(pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0') AS BIGINT)";
+        match self.database {
+            None => self.shim.syncs().unwrap(),
+            Some(_) => self.number(flushed),
+        }
+    }
+
+    /// Returns once a number has become what it should.
     pub fn until(&self, what: &str, sql: &str, wanted: impl Fn(i64) -> bool) {
-        let mut database = self.look();
-        let looking = async {
-            let mut looks = tokio::time::interval(Duration::from_millis(20));
-            loop {
-                looks.tick().await;
-                if wanted(database.number(sql).await.expect("a number")) {
-                    return;
-                }
-            }
-        };
-        let limited = async { tokio::time::timeout(QUIET, looking).await };
-        assert!(self.runtime.block_on(limited).is_ok(), "waited too long: {what}");
+        assert!(self.becomes(sql, wanted), "waited too long: {what}");
     }
 
     /// Returns once something is so, looking again and again.
     pub fn until_seen(&self, what: &str, seen: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !seen() {
+            assert!(begun.elapsed() < QUIET, "waited too long: {what}");
+            self.runtime.block_on(tokio::time::sleep(LOOK));
+        }
+    }
+
+    /// Whether nothing is under way any more: no run, timer, inbox row or queued message. Waits
+    /// for it; when it does not come, the checker can say what is left lying.
+    pub fn is_quiet(&self) -> bool {
+        let sql = "SELECT (SELECT count(*) FROM run WHERE live = 1) \
+                   + (SELECT count(*) FROM timer) + (SELECT count(*) FROM inbox) \
+                   + (SELECT count(*) FROM send_queue)";
+        self.becomes(sql, |left| left == 0)
+    }
+
+    /// Whether a number becomes what it should within the time that quiet may take.
+    fn becomes(&self, sql: &str, wanted: impl Fn(i64) -> bool) -> bool {
+        let mut database = self.look();
         let looking = async {
-            let mut looks = tokio::time::interval(Duration::from_millis(20));
-            while !seen() {
+            let mut looks = tokio::time::interval(LOOK);
+            while !wanted(database.number(sql).await.expect("a number")) {
                 looks.tick().await;
             }
         };
         let limited = async { tokio::time::timeout(QUIET, looking).await };
-        assert!(self.runtime.block_on(limited).is_ok(), "waited too long: {what}");
-    }
-
-    /// Returns once nothing is under way: no run, timer, inbox row or queued message.
-    pub fn until_quiet(&self) {
-        let sql = "SELECT (SELECT count(*) FROM run WHERE live = 1) \
-                   + (SELECT count(*) FROM timer) + (SELECT count(*) FROM inbox) \
-                   + (SELECT count(*) FROM send_queue)";
-        self.until("the product is quiet", sql, |left| left == 0);
+        self.runtime.block_on(limited).is_ok()
     }
 
     /// Everything that was sent, is held and was received.
@@ -328,9 +344,8 @@ pub fn arrival(received: &Received) -> Arrival {
     }
 }
 
-/// Fails with every finding, if there is one.
-pub fn assert_no_findings(history: &History) {
-    let findings = history.check();
+/// Fails with the findings, if there are any.
+pub fn assert_none(findings: &[Finding]) {
     let said: Vec<String> = findings.iter().take(40).map(ToString::to_string).collect();
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), said.join("\n"));
 }

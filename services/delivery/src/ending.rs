@@ -202,8 +202,10 @@ fn end(ticket: &Ticket, outcome: SendOutcome, reason: Option<String>, now: Times
 fn bounced(ticket: &Ticket, reply: Reply, now: Timestamp) -> Finished {
     let reason = reason_of(&reply, "recipient_refused");
     let suppress = |address| Suppress { address, channel: ticket.channel, reason: reason.clone() };
+    // A test's contact is not its recipient: nothing is recorded of it.
+    let recipient = ticket.address.filter(|_| ticket.class != MessageClass::Test);
     Finished {
-        suppress: ticket.address.map(suppress),
+        suppress: recipient.map(suppress),
         attempt: Some(attempt(ticket, reply, "bounced", now)),
         ..end(ticket, SendOutcome::Bounced, Some(reason), now)
     }

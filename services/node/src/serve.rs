@@ -21,7 +21,17 @@ pub async fn serve(args: &NodeArgs) -> anyhow::Result<()> {
         Some(url) => println!("Parcours listens on {url}"),
         None => println!("Parcours runs without HTTP"),
     }
-    shutdown::signalled().await?;
+    tokio::select! {
+        signal = shutdown::signalled() => signal?,
+        () = node.store.declared_dead() => {
+            eprintln!(
+                "this worker was declared dead by another, which has its shards now; it ends at \
+                 once. Start it again if it is wanted"
+            );
+            // Not in order: that would wait for commits, and none of this worker's counts any more.
+            std::process::exit(1);
+        }
+    }
     eprintln!("stopping");
     node.stop().await;
     Ok(())

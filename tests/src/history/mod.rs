@@ -39,11 +39,18 @@ pub struct History {
 }
 
 impl History {
-    /// Everything that is wrong, by law.
+    /// Everything that is wrong, by law, when the product should be quiet.
     #[must_use]
     pub fn check(&self) -> Vec<Finding> {
         let index = index::Index::of(self);
         laws::ALL.iter().flat_map(|law| law(&index)).collect()
+    }
+
+    /// What is wrong by the laws that hold at any moment: after each commit, whatever is under way.
+    #[must_use]
+    pub fn check_midway(&self) -> Vec<Finding> {
+        let index = index::Index::of(self);
+        laws::MIDWAY.iter().flat_map(|law| law(&index)).collect()
     }
 }
 

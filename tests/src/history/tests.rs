@@ -317,6 +317,19 @@ fn a_live_run_without_a_timer_is_lost_and_an_overdue_one_late() {
 }
 
 #[test]
+fn midway_only_what_always_holds_is_asked() {
+    let mut history = good();
+    history.held.inbox.push(HeldInput { about: "outcome i1".into(), since: EVENT_AT });
+    history.arrivals.clear();
+    standing(&mut history);
+    assert_eq!(history.check_midway(), []);
+    history.held.timers.clear();
+    let findings = history.check_midway();
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].kind, Kind::Lost);
+}
+
+#[test]
 fn rows_that_nobody_works_on_are_late() {
     let row = |about: &str| HeldInput { about: about.into(), since: EVENT_AT };
     check(|h| h.held.inbox.push(row("outcome i1")), &[(Kind::Late, "inbox row outcome i1")]);

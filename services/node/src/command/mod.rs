@@ -2,8 +2,13 @@
 
 pub mod client;
 mod files;
+pub mod keep;
+mod kept_file;
 mod problems;
+pub mod restore;
+pub mod sending;
 mod session;
+mod status;
 
 use std::{fs, path::Path};
 
@@ -16,6 +21,7 @@ use parcours_wire::http::{
 };
 
 pub use session::Session;
+pub use status::status;
 
 use crate::cli::{ContactCommand, DocumentArgs, ExportArgs, KeyCreateArgs, NodeArgs};
 
@@ -25,12 +31,11 @@ use crate::cli::{ContactCommand, DocumentArgs, ExportArgs, KeyCreateArgs, NodeAr
 /// The problems.
 pub fn validate(dir: &Path) -> anyhow::Result<()> {
     let files = files::read(dir)?;
-    let checked = publish::read(&files)
-        .and_then(|set| publish::check(&set, &publish::Existing::default()))
-        .map_err(|found| {
-            let faults: Vec<_> = found.iter().map(publish::fault).collect();
-            anyhow::anyhow!(problems::text(&faults))
-        })?;
+    let set = publish::read(&files);
+    let checked = publish::check(&set, &publish::Existing::default()).map_err(|found| {
+        let faults: Vec<_> = found.iter().map(publish::fault).collect();
+        anyhow::anyhow!(problems::text(&faults))
+    })?;
     println!("{} documents, no problems", checked.documents.len());
     Ok(())
 }
@@ -43,7 +48,7 @@ struct Target {
 
 fn target(files: &[SourceFile], named: Option<&str>) -> anyhow::Result<Target> {
     // A set that cannot be read has its problems told by the server, all at once.
-    let set = publish::read(files).unwrap_or_default();
+    let set = publish::read(files);
     let own = set.documents.iter().find_map(|located| match &located.document {
         Document::Brand(brand) => Some(brand.clone()),
         Document::Sender(_) | Document::Topic(_) | Document::Template(_) | Document::Journey(_) => {

@@ -6,7 +6,10 @@
 //!
 //! What always holds: each round has fewer contacts than the one before, so it ends.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Instant,
+};
 
 use parcours_domain::{ContactId, TenantId};
 
@@ -15,6 +18,7 @@ use crate::{
     db::{Tx, in_rows},
     error::StoreError,
     side::sql::{Sql, vals},
+    watch::BatchEnd,
 };
 
 /// A contact of a batch.
@@ -30,7 +34,15 @@ pub(super) async fn settle(parts: &CommitterParts, jobs: Vec<Job>) {
         if group.is_empty() {
             continue;
         }
-        match attempt(parts, &group).await {
+        let begun = Instant::now();
+        let ended = attempt(parts, &group).await;
+        let end = match &ended {
+            Ok(Round::Committed(_)) => BatchEnd::Committed,
+            Ok(Round::Again(_)) => BatchEnd::Again,
+            Err(error) => BatchEnd::of_error(error),
+        };
+        parts.watch.batch(end, group.len(), begun.elapsed());
+        match ended {
             Ok(Round::Committed(mut leaving)) => {
                 for job in group {
                     let who = (job.commit.tenant, job.commit.contact);
@@ -90,6 +102,10 @@ async fn attempt(parts: &CommitterParts, group: &[Job]) -> Result<Round, StoreEr
     let blocked = write(parts, &tx, &staying).await;
     match blocked {
         Ok(blocked) if blocked.is_empty() => {
+            if let Err(late) = parts.ownership.may_commit() {
+                tx.rollback().await;
+                return Err(late);
+            }
             parts.faults.commit(tx).await?;
             Ok(Round::Committed(leaving))
         }
@@ -151,6 +167,7 @@ async fn standing(
 /// Writes everything of these contacts; whoever is in the way comes back.
 async fn write(parts: &CommitterParts, tx: &Tx, jobs: &[&Job]) -> Result<Leaving, StoreError> {
     let commits: Vec<_> = jobs.iter().map(|job| &job.commit).collect();
+    ends::lock_absorbed(tx, &commits).await?;
     let blocked = rows::event_keys(tx, &commits).await?;
     if !blocked.is_empty() {
         return Ok(blocked.into_iter().map(|who| (who, CommitOutcome::KeyConflict)).collect());

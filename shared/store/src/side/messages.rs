@@ -36,7 +36,7 @@ pub struct MessageRow {
     pub step: Option<StepId>,
     /// How often that step had asked in that run, from 1.
     pub occurrence: Option<i64>,
-    /// `journey` or `api`.
+    /// `journey`, `api` or `test`.
     pub origin: String,
     /// The template.
     pub template: Name,
@@ -144,6 +144,8 @@ pub struct MessageFilter {
     pub journey: Option<Name>,
     /// Of this template only.
     pub template: Option<Name>,
+    /// Of this class only.
+    pub class: Option<MessageClass>,
 }
 
 impl TenantStore {
@@ -196,6 +198,7 @@ impl TenantStore {
             (" AND status = ", filter.status.as_deref()),
             (" AND journey = ", filter.journey.as_ref().map(Name::as_str)),
             (" AND template = ", filter.template.as_ref().map(Name::as_str)),
+            (" AND class = ", filter.class.map(MessageClass::as_str)),
         ];
         for (text, word) in words {
             if let Some(word) = word {

@@ -25,3 +25,6 @@ pub(super) const ALL: [Law; 12] = [
     messages::at_the_sink_once,
     consent::only_who_said_yes,
 ];
+
+/// Those that hold at any moment.
+pub(super) const MIDWAY: [Law; 2] = [events::numbered_without_gaps, runs::live_runs_have_a_timer];

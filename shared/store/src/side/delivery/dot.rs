@@ -7,18 +7,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use parcours_domain::{MessageId, TenantId};
+use parcours_domain::{MessageClass, MessageId, TenantId};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
-use super::{DeliveryDoor, DotAnswer, DotRequest, DotTimes, close};
+use super::{DeliveryDoor, DotAnswer, DotRequest, DotTimes, close, test_send};
 use crate::{
     error::StoreError,
     side::sql::{ROWS_MAX, Sql, bytes, vals},
 };
 
 /// Names one request of a batch.
-type Key = (TenantId, MessageId);
+pub(super) type Key = (TenantId, MessageId);
 
 impl DeliveryDoor {
     /// One transaction for the whole batch (at most 1,000; a longer one is cut); answers in the
@@ -51,7 +51,10 @@ impl DeliveryDoor {
         let unique: Vec<&DotRequest> = asked.values().copied().collect();
         let tx = self.db().begin().await?;
         lock(&tx, &unique).await?;
-        let mut gone = set_dot(&tx, &unique, times).await?;
+        let (tests, others): (Vec<_>, Vec<_>) =
+            unique.iter().partition(|request| request.class == MessageClass::Test);
+        let mut gone = set_dot(&tx, &others, times).await?;
+        gone.extend(test_send::set_dot(&tx, &tests, times).await?);
         let left: Vec<_> = unique.iter().copied().filter(|r| gone.contains(&key(r))).collect();
         note(&tx, &left).await?;
         let mut kept = if gone.len() == unique.len() {
