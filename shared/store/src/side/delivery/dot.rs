@@ -80,38 +80,43 @@ fn key(request: &DotRequest) -> Key {
 }
 
 /// Holds what the verdicts rested on until the commit. SQLite has one writer: nothing to hold.
+///
+/// One statement; each part of it begins only when the one before has been counted, so the locks
+/// are taken in the one order: addresses, heads, brands, install.
 async fn lock(tx: &crate::db::Tx, batch: &[&DotRequest]) -> Result<(), StoreError> {
     if !tx.is_postgres() || batch.is_empty() {
         return Ok(());
     }
     let addresses: BTreeSet<_> =
         batch.iter().map(|r| (r.tenant, r.channel.as_str(), r.address)).collect();
-    let addresses = addresses.iter().map(|(t, c, hash)| vals![t.0, *c, bytes(&hash.0)]);
-    Sql::default()
-        .text("SELECT 1 AS held FROM address WHERE (tenant_id, channel, hmac) IN (VALUES ")
-        .rows(addresses)
-        .text(") ORDER BY tenant_id, channel, hmac FOR SHARE")
-        .run(tx)
-        .await?;
     let heads: BTreeSet<_> =
         batch.iter().map(|r| (r.tenant, r.contact, r.channel.as_str())).collect();
-    let heads = heads.iter().map(|(t, contact, c)| vals![t.0, contact.0, *c]);
-    Sql::default()
-        .text(
-            "SELECT 1 AS held FROM consent_head WHERE (tenant_id, contact_id, channel) IN (VALUES ",
-        )
-        .rows(heads)
-        .text(") ORDER BY tenant_id, contact_id, channel FOR SHARE")
-        .run(tx)
-        .await?;
     let brands: BTreeSet<_> = batch.iter().map(|r| r.tenant).collect();
     Sql::default()
-        .text("SELECT 1 AS held FROM brand WHERE tenant_id IN ")
+        .text(
+            "WITH a AS MATERIALIZED (SELECT 1 FROM address \
+             WHERE (tenant_id, channel, hmac) IN (VALUES ",
+        )
+        .rows(addresses.iter().map(|(t, c, hash)| vals![t.0, *c, bytes(&hash.0)]))
+        .text(
+            ") ORDER BY tenant_id, channel, hmac FOR SHARE), \
+             h AS MATERIALIZED (SELECT 1 FROM consent_head WHERE (SELECT count(*) FROM a) >= 0 \
+             AND (tenant_id, contact_id, channel) IN (VALUES ",
+        )
+        .rows(heads.iter().map(|(t, contact, c)| vals![t.0, contact.0, *c]))
+        .text(
+            ") ORDER BY tenant_id, contact_id, channel FOR SHARE), \
+             b AS MATERIALIZED (SELECT 1 FROM brand WHERE (SELECT count(*) FROM h) >= 0 \
+             AND tenant_id IN ",
+        )
         .list(brands.iter().map(|tenant| tenant.0.into()))
-        .text(" ORDER BY tenant_id FOR SHARE")
-        .run(tx)
+        .text(
+            " ORDER BY tenant_id FOR SHARE), \
+             i AS MATERIALIZED (SELECT 1 FROM install WHERE (SELECT count(*) FROM b) >= 0 \
+             FOR SHARE) SELECT count(*) AS held FROM i",
+        )
+        .one(tx)
         .await?;
-    Sql::new("SELECT 1 AS held FROM install FOR SHARE", vec![]).run(tx).await?;
     Ok(())
 }
 
