@@ -87,8 +87,59 @@ pub enum Command {
     /// One contact: state, runs, timeline.
     #[command(subcommand)]
     Contact(ContactCommand),
+    /// Show a template with a contact's values, where each comes from, and whether it would be sent.
+    Preview(PreviewArgs),
+    /// Send a template, marked as a test, to one of the brand's `test_addresses`.
+    TestSend(TestSendArgs),
     /// Print the OpenAPI document.
     Openapi,
+}
+
+/// What `preview` and `test-send` share.
+#[derive(Clone, Debug, Args)]
+pub struct TryoutArgs {
+    /// The template's name.
+    pub template: String,
+    /// The contact whose values stand in it: an id, or `user:ID`.
+    #[arg(long)]
+    pub contact: String,
+    /// `run.*`, as JSON.
+    #[arg(long)]
+    pub data: Option<String>,
+    /// The topic; that of the journey that sends it, unless given.
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Which brand.
+    #[arg(long)]
+    pub brand: Option<String>,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+}
+
+/// Options of `preview`.
+#[derive(Clone, Debug, Args)]
+pub struct PreviewArgs {
+    /// What is shown.
+    #[command(flatten)]
+    pub tryout: TryoutArgs,
+    /// A Template document that is not published, shown in place of the published one.
+    #[arg(long)]
+    pub source: Option<PathBuf>,
+    /// Where to write the HTML.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
+}
+
+/// Options of `test-send`.
+#[derive(Clone, Debug, Args)]
+pub struct TestSendArgs {
+    /// What is sent.
+    #[command(flatten)]
+    pub tryout: TryoutArgs,
+    /// To which address.
+    #[arg(long)]
+    pub to: String,
 }
 
 /// Options of `demo`.

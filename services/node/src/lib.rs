@@ -46,6 +46,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Contact(command @ ContactCommand::Show { .. })) => {
             command::contact_show(node, command).await
         }
+        Some(Command::Preview(args)) => command::preview(node, args).await,
+        Some(Command::TestSend(args)) => command::test_send(node, args).await,
         Some(Command::Openapi) => {
             println!("{}", parcours_gateway::openapi::json());
             Ok(())
