@@ -48,7 +48,7 @@ function features(html) {
     alignments: $('td').map((_, e) => $(e).attr('align')).get(),
     colours: $('[style]').map((_, e) => style($(e), 'color')).get(),
     backgrounds: $('[style]').map((_, e) => style($(e), 'background-color')).get(),
-    paddings: $('td').map((_, e) => (style($(e), 'padding') || '').replace(/(^|px)0px/g, '$10')).get(),
+    paddings: $('td').map((_, e) => (style($(e), 'padding') || '').replace(/(^|px)0px/g, '$10') || null).get(),
     fonts: $('[style]').map((_, e) => style($(e), 'font-size')).get(),
   };
 }

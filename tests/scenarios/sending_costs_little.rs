@@ -102,6 +102,7 @@ impl Bare {
             list_unsubscribe_url: Some("https://news.shop.example/u/0123456789abcdef"),
             list_id: Some("<news.0123456789abcdef.news.shop.example>"),
             feedback_id: Some("greet:hello:news:0123456789abcdef"),
+            is_test: false,
         };
         let plain = mime::build(&parts).unwrap();
         (to, dkim::sign(plain, std::slice::from_ref(&self.key)).unwrap())

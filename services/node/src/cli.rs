@@ -130,6 +130,10 @@ pub enum Command {
     /// What waits, what is late, what needs a person. Ends with 0 when nothing does, with 1 when
     /// something does, with 2 when nobody answers.
     Status(StatusArgs),
+    /// Show a template with a contact's values, where each comes from, and whether it would be sent.
+    Preview(PreviewArgs),
+    /// Send a template, marked as a test, to one of the brand's `test_addresses`.
+    TestSend(TestSendArgs),
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -243,6 +247,53 @@ pub enum MayHaveLeftArg {
     Skip,
     /// Again.
     Send,
+}
+
+/// What `preview` and `test-send` share.
+#[derive(Clone, Debug, Args)]
+pub struct TryoutArgs {
+    /// The template's name.
+    pub template: String,
+    /// The contact whose values stand in it: an id, or `user:ID`.
+    #[arg(long)]
+    pub contact: String,
+    /// `run.*`, as JSON.
+    #[arg(long)]
+    pub data: Option<String>,
+    /// The topic; that of the journey that sends it, unless given.
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Which brand.
+    #[arg(long)]
+    pub brand: Option<String>,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+}
+
+/// Options of `preview`.
+#[derive(Clone, Debug, Args)]
+pub struct PreviewArgs {
+    /// What is shown.
+    #[command(flatten)]
+    pub tryout: TryoutArgs,
+    /// A Template document that is not published, shown in place of the published one.
+    #[arg(long)]
+    pub source: Option<PathBuf>,
+    /// Where to write the HTML.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
+}
+
+/// Options of `test-send`.
+#[derive(Clone, Debug, Args)]
+pub struct TestSendArgs {
+    /// What is sent.
+    #[command(flatten)]
+    pub tryout: TryoutArgs,
+    /// To which address.
+    #[arg(long)]
+    pub to: String,
 }
 
 /// Options of `demo`.

@@ -54,6 +54,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             command::contact_show(node, command).await
         }
         Some(Command::Status(args)) => command::status(node, args).await,
+        Some(Command::Preview(args)) => command::preview(node, args).await,
+        Some(Command::TestSend(args)) => command::test_send(node, args).await,
         Some(Command::Openapi) => {
             println!("{}", parcours_gateway::openapi::json());
             Ok(())

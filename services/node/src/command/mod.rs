@@ -9,6 +9,7 @@ pub mod restore;
 pub mod sending;
 mod session;
 mod status;
+mod tryout;
 
 use std::{fs, path::Path};
 
@@ -22,6 +23,7 @@ use parcours_wire::http::{
 
 pub use session::Session;
 pub use status::status;
+pub use tryout::{preview, test_send};
 
 use crate::cli::{ContactCommand, DocumentArgs, ExportArgs, KeyCreateArgs, NodeArgs};
 
@@ -202,17 +204,23 @@ pub async fn contact_show(node: &NodeArgs, command: &ContactCommand) -> anyhow::
     Ok(())
 }
 
-async fn contact_of(session: &Session, contact: &str) -> anyhow::Result<serde_json::Value> {
-    let id = match contact.strip_prefix("user:") {
-        None => contact.to_owned(),
+/// A contact's id from itself, or from `user:ID`.
+async fn contact_id(session: &Session, contact: &str) -> anyhow::Result<String> {
+    match contact.strip_prefix("user:") {
+        None => Ok(contact.to_owned()),
         Some(user) => {
             let query: String = url::form_urlencoded::byte_serialize(user.as_bytes()).collect();
             let path = format!("/v1/contacts?user_id={query}");
             let found: serde_json::Value = session.client.get(&path).await?;
             let id = found["items"][0]["id"].as_str();
-            id.with_context(|| format!("no contact has the userId {user}"))?.to_owned()
+            let id = id.with_context(|| format!("no contact has the userId {user}"))?;
+            Ok(id.to_owned())
         }
-    };
+    }
+}
+
+async fn contact_of(session: &Session, contact: &str) -> anyhow::Result<serde_json::Value> {
+    let id = contact_id(session, contact).await?;
     let mut shown: serde_json::Value = session.client.get(&format!("/v1/contacts/{id}")).await?;
     let runs: serde_json::Value = session.client.get(&format!("/v1/runs?contact={id}")).await?;
     let timeline: serde_json::Value =
