@@ -16,13 +16,18 @@ pub struct Api {
 impl Api {
     /// With a key.
     pub fn new(server: &Server, key: &str) -> Self {
+        Self::at(&server.url, key)
+    }
+
+    /// With a key, of a server at this URL.
+    pub fn at(url: &str, key: &str) -> Self {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
             // A second scenario of this process may have been quicker; either is fine.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
         Self {
-            url: server.url.clone(),
+            url: url.to_owned(),
             key: key.to_owned(),
             http: reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())

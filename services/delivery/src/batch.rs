@@ -42,6 +42,8 @@ pub(crate) struct Report {
     pub more: bool,
     /// The head has nothing to ask for before then.
     pub rest_until: Option<Instant>,
+    /// Permits were taken that are free again.
+    pub gave_back: bool,
     /// How many of this head's messages can be worked on at once.
     pub appetite: Option<u32>,
 }
@@ -118,6 +120,7 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
             return Err(error);
         }
     };
+    let gave_back = rate.is_some() && claimed.len() < budget.permits.len();
     core.purse.put_back(&key, budget.permits.drain(claimed.len().min(budget.permits.len())..));
     let taken = u32::try_from(claimed.len()).unwrap_or(count);
     let _in_flight = core.board.begin(claimed.len());
@@ -125,7 +128,7 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     let desk = Desk { core: Arc::clone(core), policies, claimed_at: Instant::now() };
     let fit = triage(&desk, claimed.into_iter().zip(budget.permits)).await;
     let appetite = senders(&desk, tenant, brand, fit).await?;
-    Ok(Report { claimed: taken, more: taken == count, rest_until: None, appetite })
+    Ok(Report { claimed: taken, more: taken == count, rest_until: None, gave_back, appetite })
 }
 
 /// Judges, and ends at once what must not leave or has no time left.

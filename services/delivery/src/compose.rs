@@ -2,18 +2,18 @@
 //!
 //! A message whose template stalls or panics fails alone; those behind it go on on another thread.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parcours_content::Renderer;
 use parcours_store::StoreError;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     batch::{Desk, Fit, Ready},
     catalogue::Unready,
     ending::{Ending, Ticket},
     gate,
-    letter::{self, House, Letter, Order, Unfit},
+    letter::{self, House, Order, Unfit},
 };
 
 /// Letters that may wait to be taken.
@@ -44,7 +44,10 @@ pub(crate) async fn letters(
             }
         }
     }
-    let written = write_all(desk, house, orders).await;
+    let most = desk.core.config.render_most;
+    let house = Arc::clone(house);
+    let compose = move |order: &Order| letter::compose(&house, order);
+    let written = write_all(&desk.core.renders, most, orders, compose).await;
     let mut ready = Vec::with_capacity(written.len());
     for ((ticket, judged, permit), letter) in waiting.into_iter().zip(written) {
         match letter {
@@ -82,35 +85,41 @@ async fn order(desk: &Desk, fit: &Fit) -> Result<Order, Unready> {
     })
 }
 
-/// One answer for each order, in order.
-async fn write_all(
-    desk: &Desk,
-    house: &Arc<House>,
-    orders: Vec<Order>,
-) -> Vec<Result<Letter, Unfit>> {
-    let orders = Arc::new(orders);
+/// One answer for each order, in order. At most `most` for each; at most as many at once as there
+/// are permits.
+async fn write_all<O, L, W>(
+    permits: &Semaphore,
+    most: Duration,
+    orders: Vec<O>,
+    write: W,
+) -> Vec<Result<L, Unfit>>
+where
+    O: Send + Sync + 'static,
+    L: Send + 'static,
+    W: Fn(&O) -> Result<L, Unfit> + Send + Sync + 'static,
+{
+    let (orders, write) = (Arc::new(orders), Arc::new(write));
     let mut written = Vec::with_capacity(orders.len());
     while written.len() < orders.len() {
-        let Ok(_permit) = desk.core.renders.acquire().await else { break };
+        let Ok(_permit) = permits.acquire().await else { break };
         let (out, mut letters) = mpsc::channel(AHEAD);
-        let (house, shared, from) = (Arc::clone(house), Arc::clone(&orders), written.len());
+        let (write, shared, from) = (Arc::clone(&write), Arc::clone(&orders), written.len());
         tokio::task::spawn_blocking(move || {
             for order in shared.iter().skip(from) {
-                if out.blocking_send(letter::compose(&house, order)).is_err() {
+                if out.blocking_send(write(order)).is_err() {
                     break;
                 }
             }
         });
         while written.len() < orders.len() {
-            match tokio::time::timeout(desk.core.config.render_most, letters.recv()).await {
+            match tokio::time::timeout(most, letters.recv()).await {
                 Ok(Some(letter)) => written.push(letter),
                 Ok(None) => {
                     written.push(Err(Unfit::failed("template_panicked")));
                     break;
                 }
                 Err(_) => {
-                    let template = orders.get(written.len()).map(|order| order.template.as_str());
-                    tracing::error!(template, "a template stalled; its message fails");
+                    tracing::error!("a template stalled; its message fails");
                     written.push(Err(Unfit::failed("template_stalled")));
                     break;
                 }
@@ -118,4 +127,35 @@ async fn write_all(
         }
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Mutex, PoisonError, mpsc};
+
+    fn reason(unfit: Unfit) -> String {
+        unfit.reason
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_stalls_or_panics_fails_alone_and_the_others_are_written_in_order() {
+        let (free, stalls) = mpsc::channel::<()>();
+        let stalls = Mutex::new(stalls);
+        let write = move |order: &u32| match order {
+            2 => {
+                let _ = stalls.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                Ok(2)
+            }
+            4 => panic!("poison"),
+            _ => Ok(*order),
+        };
+        let most = Duration::from_secs(1);
+        let written = write_all(&Semaphore::new(1), most, (0..7).collect(), write).await;
+        drop(free);
+        let written: Vec<_> = written.into_iter().map(|one| one.map_err(reason)).collect();
+        let (stalled, panicked) =
+            (Err("template_stalled".to_owned()), Err("template_panicked".to_owned()));
+        assert_eq!(written, [Ok(0), Ok(1), stalled, Ok(3), panicked, Ok(5), Ok(6)]);
+    }
 }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use parcours_kit::since_boot;
+
 use crate::{
     backoff::Backoff,
     group::GroupLimits,
@@ -20,6 +22,8 @@ pub struct DeliveryConfig {
     pub batches_most: usize,
     /// Most claims of one brand that are worked on at once.
     pub batches_of_brand_most: usize,
+    /// Most claims of one brand's lane that are worked on at once.
+    pub batches_of_head_most: usize,
     /// Most messages that are rendered at once: one for each core is enough.
     pub renders_most: usize,
     /// For how long a claim is ours. Longer than [`DeliveryConfig::stale_after`] and the time that
@@ -27,11 +31,15 @@ pub struct DeliveryConfig {
     pub lease: Duration,
     /// A claimed message that has not reached its envelope by then goes back to the queue.
     pub stale_after: Duration,
-    /// More than this between the final commit and DATA: the connection is closed and the message
-    /// is `unknown`.
+    /// More than this between the final commit and DATA: the connection is closed, and the message
+    /// is judged again.
     pub dot_grace: Duration,
+    /// The clock by which that is measured: time since the machine was started, sleep included.
+    pub since_boot: fn() -> Duration,
     /// How often the queue is looked at without a hint.
     pub sweep_every: Duration,
+    /// How often claims whose lease is over are settled; looked at with the queue.
+    pub settle_every: Duration,
     /// Grouping of final commits and of recorded outcomes.
     pub group: GroupLimits,
     /// Waits between attempts.
@@ -64,11 +72,14 @@ impl Default for DeliveryConfig {
             claim_most: 256,
             batches_most: 256,
             batches_of_brand_most: 4,
+            batches_of_head_most: 2,
             renders_most: 4,
             lease: Duration::from_secs(900),
             stale_after: Duration::from_secs(120),
             dot_grace: Duration::from_secs(5),
+            since_boot,
             sweep_every: Duration::from_millis(500),
+            settle_every: Duration::from_secs(5),
             group: GroupLimits::default(),
             backoff: Backoff::default(),
             attempts_most: 30,

@@ -44,7 +44,7 @@ impl Core {
         let door = store.delivery();
         let worker = Arc::new(OnceLock::new());
         Self {
-            gate: Gate::new(door.clone(), Arc::clone(&clock), config.lease, config.group),
+            gate: Gate::new(door.clone(), Arc::clone(&clock), &config),
             recorder: Recorder::new(door.clone(), config.group, Arc::clone(&worker)),
             catalogue: Catalogue::new(store.clone()),
             pools: Pools::default(),

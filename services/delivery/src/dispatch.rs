@@ -1,9 +1,10 @@
 //! The loop that finds work: by hint at once, by sweep at the latest after a moment.
 //!
 //! It asks which heads (brand and lane) have work, gives them turns by deficit round robin, and
-//! works on many at once: a brand whose server is slow keeps its own few places and nobody else's,
-//! and no head is worked on twice at a time. A head that has no permits rests until it may have
-//! some. When the store does not answer, nothing leaves and the loop asks again.
+//! works on many at once: a brand whose server is slow keeps its own few places and nobody else's.
+//! A head may be worked on twice at a time, so that what has just come in is claimed while the batch
+//! before it waits for replies. A head that has no permits rests until it may have some. When the
+//! store does not answer, nothing leaves and the loop asks again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,8 +22,8 @@ use crate::{
     rounds::{Head, Rounds, Turn},
 };
 
-/// How often claims whose lease is over are settled.
-const SETTLE_EVERY: Duration = Duration::from_secs(5);
+/// A head without permits asks again at the latest after this.
+const REST_MOST: Duration = Duration::from_secs(10);
 /// How many messages the store expires in one go.
 const EXPIRE_MOST: u64 = 1_000;
 
@@ -97,7 +98,7 @@ impl Loop {
 
     async fn find(&mut self) -> Result<(), parcours_store::StoreError> {
         let now = self.core.clock.now();
-        if self.claims_settled_at.is_none_or(|at| at.elapsed() >= SETTLE_EVERY) {
+        if self.claims_settled_at.is_none_or(|at| at.elapsed() >= self.core.config.settle_every) {
             self.core.settle_claims(now, machine_now()).await?;
             if self.claims_settled_at.is_none() {
                 self.core.door.rebuild_heads().await?;
@@ -110,7 +111,8 @@ impl Loop {
         self.resting.retain(|_, until| *until > moment);
         for head in self.core.door.heads(now).await? {
             let waits = self.parked.get(&head.0).is_some_and(|parked| parked.contains(&head));
-            let busy = self.busy.values().any(|busy| *busy == head);
+            let batches = self.busy.values().filter(|busy| **busy == head).count();
+            let busy = batches >= self.core.config.batches_of_head_most;
             if !waits && !busy && !self.resting.contains_key(&head) {
                 self.rounds.add(head);
             }
@@ -154,8 +156,12 @@ impl Loop {
             self.appetite.insert(head, appetite);
         }
         self.found |= report.claimed > 0;
+        if report.gave_back {
+            // A batch beside this one may have found no permits, because they were here.
+            self.resting.retain(|(tenant, _), _| *tenant != head.0);
+        }
         if let Some(until) = report.rest_until {
-            self.resting.insert(head, until);
+            self.resting.insert(head, until.min(Instant::now() + REST_MOST));
         } else if report.more {
             self.rounds.add(head);
         }

@@ -6,10 +6,7 @@
 //! fields are private to this file, and every transport's data stage takes nothing else. When the
 //! store does not answer, nothing is cleared.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use parcours_domain::{
     MessageClass, Timestamp,
@@ -21,27 +18,10 @@ use parcours_store::{
 };
 
 use crate::{
-    group::{Group, GroupLimits},
+    config::DeliveryConfig,
+    group::Group,
     receipt::{Receipt, Subject, Versions},
 };
-
-/// A moment by two clocks of the machine, so that neither a frozen process nor a sleeping machine
-/// passes for a short wait.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
-    steady: Instant,
-    wall: SystemTime,
-}
-
-impl Moment {
-    pub(crate) fn now() -> Self {
-        Self { steady: Instant::now(), wall: SystemTime::now() }
-    }
-    /// The longer of what the two clocks say.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.steady.elapsed().max(self.wall.elapsed().unwrap_or_default())
-    }
-}
 
 /// A message that may leave if nothing has changed by its final commit.
 #[derive(Clone, Debug)]
@@ -62,14 +42,16 @@ pub struct Refused {
 #[derive(Debug)]
 pub struct Cleared<T> {
     inner: T,
-    at: Moment,
+    at: Duration,
+    since_boot: fn() -> Duration,
 }
 
 impl<T> Cleared<T> {
-    /// How long ago the final commit was.
+    /// How long ago the final commit was begun, by a clock that goes on while the process is frozen
+    /// and while the machine sleeps.
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.at.elapsed()
+        (self.since_boot)().saturating_sub(self.at)
     }
     /// What was cleared, for the transport.
     #[must_use]
@@ -186,7 +168,8 @@ impl Judged {
     }
 }
 
-type Answered = Result<(DotAnswer, Moment), ()>;
+/// The answer, and when by [`Cleared`]'s clock its commit was begun.
+type Answered = Result<(DotAnswer, Duration), ()>;
 
 /// Makes final commits.
 #[derive(Clone)]
@@ -200,21 +183,17 @@ pub(crate) struct Gate {
 struct Desk {
     door: DeliveryDoor,
     clock: Arc<dyn Clock>,
+    /// How long the owner of a message may wait for the reply to it.
     lease_ms: i64,
+    since_boot: fn() -> Duration,
 }
 
 impl Gate {
-    /// `lease`: how long the owner of a message may wait for the reply to it.
-    pub(crate) fn new(
-        door: DeliveryDoor,
-        clock: Arc<dyn Clock>,
-        lease: Duration,
-        limits: GroupLimits,
-    ) -> Self {
-        let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
-        let desk = Desk { door, clock, lease_ms };
+    pub(crate) fn new(door: DeliveryDoor, clock: Arc<dyn Clock>, config: &DeliveryConfig) -> Self {
+        let lease_ms = i64::try_from(config.lease.as_millis()).unwrap_or(i64::MAX);
+        let desk = Desk { door, clock, lease_ms, since_boot: config.since_boot };
         let shared = desk.clone();
-        let group = Group::start(limits, move |requests: Vec<DotRequest>| {
+        let group = Group::start(config.group, move |requests: Vec<DotRequest>| {
             let desk = shared.clone();
             async move { desk.answer(requests).await }
         });
@@ -224,7 +203,7 @@ impl Gate {
     /// Clears one message, together with those of other connections.
     pub(crate) async fn clear<T>(&self, judged: Judged, letter: T) -> Clearance<T> {
         let answer = self.group.ask(judged.request).await;
-        clearance(answer.unwrap_or(Err(())), letter)
+        clearance(answer.unwrap_or(Err(())), letter, self.desk.since_boot)
     }
 
     /// Clears a batch in one commit; answers in its order.
@@ -232,7 +211,9 @@ impl Gate {
         let (requests, letters): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|(judged, letter)| (judged.request, letter)).unzip();
         let answers = self.desk.answer(requests).await;
-        answers.into_iter().zip(letters).map(|(answer, letter)| clearance(answer, letter)).collect()
+        let since_boot = self.desk.since_boot;
+        let cleared = |(answer, letter)| clearance(answer, letter, since_boot);
+        answers.into_iter().zip(letters).map(cleared).collect()
     }
 }
 
@@ -242,7 +223,7 @@ impl Desk {
         let now = Moments { product: self.clock.now(), machine: machine_now() };
         let times = DotTimes { now, lease_ms: self.lease_ms };
         // Taken before the commit: the wait for its answer counts as time since then.
-        let at = Moment::now();
+        let at = (self.since_boot)();
         match self.door.commit_dot(requests, times).await {
             Ok(answers) => answers.into_iter().map(|answer| Ok((answer, at))).collect(),
             Err(error) => {
@@ -257,9 +238,9 @@ fn warn(error: &StoreError) {
     tracing::warn!(%error, "the final commit failed; nothing of its group leaves");
 }
 
-fn clearance<T>(answer: Answered, letter: T) -> Clearance<T> {
+fn clearance<T>(answer: Answered, letter: T, since_boot: fn() -> Duration) -> Clearance<T> {
     match answer {
-        Ok((DotAnswer::Go, at)) => Clearance::Go(Cleared { inner: letter, at }),
+        Ok((DotAnswer::Go, at)) => Clearance::Go(Cleared { inner: letter, at, since_boot }),
         Ok((DotAnswer::Rejudge, _)) => Clearance::Rejudge(letter),
         Ok((DotAnswer::Lost, _)) => Clearance::Lost,
         Ok((DotAnswer::Halted, _)) => Clearance::Halted,

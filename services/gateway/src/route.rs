@@ -7,7 +7,7 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 use crate::{
     endpoint::{
         brands, consents, contacts, documents, events, halt, journeys, keys, mailbox, messages,
-        quarantine, runs, secrets, segment, status, system,
+        quarantine, runs, secrets, segment, sending, status, system,
     },
     failure, page,
     state::{Gateway, GatewayState},
@@ -31,6 +31,7 @@ pub const GROUPS: &[Group] = &[
     (keys::routes, keys::Api::openapi),
     (brands::routes, brands::Api::openapi),
     (halt::routes, halt::Api::openapi),
+    (sending::routes, sending::Api::openapi),
     (mailbox::routes, mailbox::Api::openapi),
     (status::routes, status::Api::openapi),
     (system::routes, system::Api::openapi),

@@ -103,6 +103,24 @@ pub enum Command {
     Diff(DocumentArgs),
     /// Write the published documents of a brand as files that can be applied again.
     Export(ExportArgs),
+    /// Move one brand: as a file, from store to store, also from SQLite to PostgreSQL.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Write the whole install to a file, beside the running server.
+    ///
+    /// Keys and stored secrets are in it wrapped under the passphrase; other personal data is in it
+    /// as it is in the database. Keep file and passphrase apart.
+    Backup(BackupArgs),
+    /// Put a backup into an empty store, with all sending held.
+    ///
+    /// What came due since the backup is worked off at once, so that every delay has its time.
+    /// Messages that were queued then, or were asked for since, may have left before the old store
+    /// was lost: they are set apart. Nothing leaves until `parcours sending release`. Stop the old
+    /// store for good first. What happened after the backup is not in it: events, clicks, and
+    /// withdrawals, too.
+    Restore(RestoreArgs),
+    /// What is in the queue of all brands; after a restore, what would leave and what may have left.
+    Sending(SendingArgs),
     /// API keys.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -114,6 +132,117 @@ pub enum Command {
     Status(StatusArgs),
     /// Print the OpenAPI document.
     Openapi,
+}
+
+/// The passphrase of a file: from the environment (PARCOURS_PASSPHRASE) or from a file.
+#[derive(Clone, Debug, Args)]
+pub struct PassphraseArgs {
+    /// File with the passphrase, at least 12 characters; `-` reads standard input. Without it the
+    /// environment variable PARCOURS_PASSPHRASE holds it.
+    #[arg(long, env = "PARCOURS_PASSPHRASE_FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// `tenant` commands.
+#[derive(Debug, Subcommand)]
+pub enum TenantCommand {
+    /// Write one brand to a file, beside the running server.
+    ///
+    /// With --halt its sending is halted first, and the file says so: where it is loaded, sending
+    /// goes on. Without --halt the source goes on sending what is in the file as still to be sent,
+    /// so two installs could send the same message; such a brand arrives halted. Events that come
+    /// to the source after the dump are not in the file: send them to the new place.
+    Dump(DumpArgs),
+    /// Put a dumped brand into this store; refused when it is there already.
+    Load(LoadArgs),
+}
+
+/// Options of `tenant dump`.
+#[derive(Clone, Debug, Args)]
+pub struct DumpArgs {
+    /// The file to write; it must not exist.
+    pub file: PathBuf,
+    /// The brand: its name, or `organisation/name`.
+    #[arg(long)]
+    pub brand: String,
+    /// Halt the brand's sending here first: it moves.
+    #[arg(long)]
+    pub halt: bool,
+    /// The passphrase.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+    /// How to reach the server that has the store, for --halt.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+}
+
+/// Options of `tenant load`.
+#[derive(Clone, Debug, Args)]
+pub struct LoadArgs {
+    /// The file.
+    pub file: PathBuf,
+    /// The passphrase.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+/// Options of `backup`.
+#[derive(Clone, Debug, Args)]
+pub struct BackupArgs {
+    /// The file to write; it must not exist.
+    pub file: PathBuf,
+    /// The passphrase.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+/// Options of `restore`.
+#[derive(Clone, Debug, Args)]
+pub struct RestoreArgs {
+    /// The backup.
+    #[arg(required_unless_present = "resume")]
+    pub file: Option<PathBuf>,
+    /// Complete a restore that was interrupted after its rows had come in.
+    #[arg(long, conflicts_with = "file")]
+    pub resume: bool,
+    /// The passphrase.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+/// Options of `sending`.
+#[derive(Clone, Debug, Args)]
+pub struct SendingArgs {
+    /// Without a command: the list.
+    #[command(subcommand)]
+    pub command: Option<SendingCommand>,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sending` commands.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum SendingCommand {
+    /// Let a restored install send.
+    Release {
+        /// What to do with messages that may have left before the restore: not send them (they end
+        /// as `unknown`), or send them, perhaps for the second time.
+        #[arg(long, value_enum, default_value = "skip")]
+        may_have_left: MayHaveLeftArg,
+    },
+}
+
+/// What to do with messages that may have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MayHaveLeftArg {
+    /// Not again.
+    Skip,
+    /// Again.
+    Send,
 }
 
 /// Options of `demo`.

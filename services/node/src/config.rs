@@ -30,6 +30,8 @@ pub struct NodeConfig {
     pub mailbox_page: bool,
     /// The product clock stands at this moment in a new install (the demo); otherwise it is real.
     pub product_clock_start: Option<Timestamp>,
+    /// What came due since a restored backup is worked off, on a clock of its own.
+    pub catching_up: bool,
     /// Contact ids and handles derive from identities under this key (the demo); otherwise random.
     pub seeded_chance: Option<[u8; 32]>,
 }
@@ -67,6 +69,7 @@ impl NodeConfig {
             guesses: GuessLimits { rate: args.link_guesses, proxies: args.trusted_proxies },
             mailbox_page: args.mailbox_page,
             product_clock_start: None,
+            catching_up: false,
             seeded_chance: None,
         })
     }

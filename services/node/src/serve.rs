@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::bail;
 use parcours_kit::{machine_now, shutdown};
 use parcours_store::{KeyKind, KeyScope, NewApiKey};
 
@@ -21,7 +22,14 @@ pub async fn serve(args: &NodeArgs) -> anyhow::Result<()> {
         Some(url) => println!("Parcours listens on {url}"),
         None => println!("Parcours runs without HTTP"),
     }
-    shutdown::signalled().await?;
+    tokio::select! {
+        signal = shutdown::signalled() => signal?,
+        // An orderly stop would commit; nothing of this worker's may be committed any more.
+        () = node.store.declared_dead() => bail!(
+            "this worker was declared dead by another, which has its shards now; it ends at once. \
+             Start it again if it is wanted"
+        ),
+    }
     eprintln!("stopping");
     node.stop().await;
     Ok(())

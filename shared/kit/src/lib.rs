@@ -12,7 +12,7 @@ pub mod shutdown;
 pub mod telemetry;
 
 pub use chance::{Chance, OsChance, SeededChance};
-pub use clock::{Clock, ProductClock, machine_now};
+pub use clock::{Clock, ProductClock, machine_now, since_boot};
 pub use health::Readiness;
 pub use problem::Problem;
 pub use shutdown::{Shutdown, ShutdownTrigger};

@@ -144,6 +144,10 @@ pub enum Cause {
     File(Arc<std::io::Error>),
     /// The store is being closed.
     Closed,
+    /// This worker's sign of life has not been taken for too long: it may have a successor.
+    Late,
+    /// The database did not answer in time.
+    NoAnswer,
     /// The fault hook said so.
     Injected,
 }
@@ -157,6 +161,8 @@ impl fmt::Display for Cause {
             },
             Self::File(error) => write!(f, "{error}"),
             Self::Closed => f.write_str("it is being closed"),
+            Self::Late => f.write_str("this worker's sign of life is overdue"),
+            Self::NoAnswer => f.write_str("the database did not answer in time"),
             Self::Injected => f.write_str("a planned fault"),
         }
     }

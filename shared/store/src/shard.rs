@@ -5,16 +5,18 @@
 //! once.
 //!
 //! What always holds: an epoch only grows; a commit by an incarnation that no longer owns the
-//! shard, or under an older epoch, changes nothing; a dead incarnation never returns.
+//! shard, or under an older epoch, changes nothing; a dead incarnation never returns; a new owner
+//! knows the highest product time that any owner before it has seen.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use parcours_domain::Timestamp;
 use uuid::Uuid;
 
 use crate::{
     db::{Db, Tx, in_rows},
-    error::StoreError,
+    error::{Cause, StoreError},
+    pulse::Pulse,
     side::sql::{Sql, vals},
     store::machine_now,
 };
@@ -25,11 +27,28 @@ pub(crate) struct Ownership {
     incarnation: Uuid,
     /// The epoch under which each shard is held, by shard id; empty when this is no worker.
     epochs: Vec<i64>,
+    /// The highest product time that an owner before this one has seen.
+    high_water: Timestamp,
+    pulse: Arc<Pulse>,
 }
 
 impl Ownership {
-    pub(crate) const fn none(incarnation: Uuid) -> Self {
-        Self { incarnation, epochs: Vec::new() }
+    pub(crate) fn none(incarnation: Uuid) -> Self {
+        let pulse = Arc::new(Pulse::new(None));
+        Self { incarnation, epochs: Vec::new(), high_water: Timestamp::from_millis(0), pulse }
+    }
+
+    pub(crate) const fn high_water(&self) -> Timestamp {
+        self.high_water
+    }
+
+    pub(crate) const fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
+    /// Whether this worker's beat is recent enough to commit anything; asked right before COMMIT.
+    pub(crate) fn may_commit(&self) -> Result<(), StoreError> {
+        if self.pulse.is_fresh() { Ok(()) } else { Err(StoreError::Unavailable(Cause::Late)) }
     }
 
     pub(crate) const fn incarnation(&self) -> Uuid {
@@ -47,7 +66,7 @@ impl Ownership {
             Some(vals![i64::from(*shard), *epoch])
         });
         let mine: Vec<_> = mine.collect();
-        if mine.is_empty() {
+        if mine.is_empty() || self.pulse.is_lost() {
             return Ok(BTreeSet::new());
         }
         let sql = Sql::default().text("SELECT id FROM shard WHERE (id, epoch) IN ");
@@ -67,25 +86,31 @@ impl Ownership {
     }
 }
 
-/// Registers this incarnation, buries earlier ones, takes every shard with a higher epoch.
+/// Registers this incarnation, buries earlier ones, takes every shard with a higher epoch. `pulse`
+/// was made before, so that its first beat counts from before the row was there.
 pub(crate) async fn take_all(
     db: &Db,
     incarnation: Uuid,
-    shards: u16,
-    host: &str,
+    (shards, host): (u16, &str),
+    pulse: Arc<Pulse>,
 ) -> Result<Ownership, StoreError> {
     let now = machine_now().as_millis();
     let tx = db.begin().await?;
     Sql::new("UPDATE worker SET dead_at = $1 WHERE dead_at IS NULL", vals![now]).run(&tx).await?;
+    let seen = "SELECT coalesce((SELECT max(high_water) FROM worker), 0) AS worker, \
+                coalesce((SELECT max(high_water) FROM shard), 0) AS shard";
+    let seen = Sql::new(seen, Vec::new()).one(&tx).await?.ok_or(StoreError::Damaged("shard"))?;
+    let high_water = seen.get::<i64>("worker")?.max(seen.get("shard")?);
     Sql::new(
-        "INSERT INTO worker (incarnation, beat, started_at, host) VALUES ($1, 0, $2, $3)",
-        vals![incarnation, now, host],
+        "INSERT INTO worker (incarnation, beat, high_water, started_at, host) \
+         VALUES ($1, 0, $2, $3, $4)",
+        vals![incarnation, high_water, now, host],
     )
     .run(&tx)
     .await?;
     let rows = Sql::new(
-        "UPDATE shard SET owner = $1, epoch = epoch + 1 RETURNING id, epoch",
-        vals![incarnation],
+        "UPDATE shard SET owner = $1, epoch = epoch + 1, high_water = $2 RETURNING id, epoch",
+        vals![incarnation, high_water],
     )
     .all(&tx)
     .await?;
@@ -95,7 +120,8 @@ pub(crate) async fn take_all(
         *epochs.get_mut(id).ok_or(StoreError::Damaged("shard.id"))? = row.get("epoch")?;
     }
     tx.commit().await?;
-    Ok(Ownership { incarnation, epochs })
+    let high_water = Timestamp::from_millis(high_water);
+    Ok(Ownership { incarnation, epochs, high_water, pulse })
 }
 
 /// Marks the incarnation as ended, so that the next start finds an orderly house.

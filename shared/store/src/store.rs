@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use parcours_domain::{TenantId, Timestamp};
+use parcours_domain::{Millis, TenantId, Timestamp};
 use uuid::Uuid;
 
 use crate::{
@@ -87,6 +87,17 @@ pub struct StoredClock {
     pub set_at: Timestamp,
 }
 
+impl StoredClock {
+    /// Product time at this machine time.
+    #[must_use]
+    pub fn at_machine(&self, now: Timestamp) -> Timestamp {
+        match self.speed {
+            0 => self.at,
+            _ => self.at + (now - self.set_at).max(Millis(0)),
+        }
+    }
+}
+
 /// What the install's row says; never changes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Install {
@@ -144,6 +155,24 @@ impl Store {
     #[must_use]
     pub fn incarnation(&self) -> Uuid {
         self.inner.ownership.incarnation()
+    }
+
+    /// The highest product time that a worker of this install has seen; the time of a new one must
+    /// not begin before it. The beginning of 1970 without the worker role.
+    #[must_use]
+    pub fn high_water(&self) -> Timestamp {
+        self.inner.ownership.high_water()
+    }
+
+    /// From now on this worker's sign of life keeps the product time that `now` tells.
+    pub fn follow_time(&self, now: impl Fn() -> Timestamp + Send + Sync + 'static) {
+        self.inner.ownership.pulse().follow(Arc::new(now));
+    }
+
+    /// Returns when another has declared this worker dead: nothing that it does is committed any
+    /// more, and it must end. Without the worker role it never returns.
+    pub async fn declared_dead(&self) {
+        self.inner.ownership.pulse().until_lost().await;
     }
 
     /// The door for everything that a request does.
@@ -205,13 +234,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn product_clock(&self) -> Result<Option<StoredClock>, StoreError> {
-        let text = "SELECT product_now, product_speed, clock_set_at FROM install WHERE id = 1";
-        let Some(row) = Sql::new(text, Vec::new()).one(self.db().read()).await? else {
-            return Err(StoreError::Damaged("install"));
-        };
-        let (at, set_at) = (row.time_opt("product_now")?, row.time_opt("clock_set_at")?);
-        let speed = row.get("product_speed")?;
-        Ok(at.zip(set_at).map(|(at, set_at)| StoredClock { at, speed, set_at }))
+        product_clock(self.db().read()).await
     }
 
     /// Stores where the product clock is now, and whether it runs on from there.
@@ -255,6 +278,19 @@ impl TenantStore {
     pub const fn tenant(&self) -> TenantId {
         self.tenant
     }
+}
+
+/// The product clock as the install stores it.
+pub(crate) async fn product_clock(
+    on: &impl sea_orm::ConnectionTrait,
+) -> Result<Option<StoredClock>, StoreError> {
+    let text = "SELECT product_now, product_speed, clock_set_at FROM install WHERE id = 1";
+    let Some(row) = Sql::new(text, Vec::new()).one(on).await? else {
+        return Err(StoreError::Damaged("install"));
+    };
+    let (at, set_at) = (row.time_opt("product_now")?, row.time_opt("clock_set_at")?);
+    let speed = row.get("product_speed")?;
+    Ok(at.zip(set_at).map(|(at, set_at)| StoredClock { at, speed, set_at }))
 }
 
 /// Machine time in milliseconds since the epoch.

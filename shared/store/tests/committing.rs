@@ -22,8 +22,6 @@ on_both_backends!(
     an_absorbed_contact_ends_and_hands_over,
     an_absorption_moves_the_head_of_the_contact_that_goes_on,
     a_thousand_contacts_commit_at_once,
-    an_address_is_shared_by_contacts_and_keeps_its_standing,
-    an_address_that_is_gone_leaves_its_contact_only_and_moves_the_head,
 );
 
 mod checks {
@@ -522,66 +520,5 @@ mod checks {
         assert!(outcomes.iter().all(|one| *one == CommitOutcome::Done));
         assert_eq!(store.sweep().counts(NOW).await.unwrap().timers_due, 1_000);
         assert_eq!(store.sweep().due_timers(NOW, None, 300).await.unwrap().len(), 300);
-    }
-
-    pub async fn an_address_is_shared_by_contacts_and_keeps_its_standing(backend: Backend) {
-        let store = temp_store(backend).await.unwrap();
-        let tenant = temp_brand(&store, "one").await.unwrap();
-        let brand = store.for_tenant(tenant);
-        let mut commits = Vec::new();
-        for user in ["anna", "bert"] {
-            let contact = temp_contact(&brand, user).await.unwrap();
-            let mut commit = state_commit(&store, (tenant, contact), 0);
-            commit.address = Some(NewAddress {
-                channel: Channel::Email,
-                hmac: AddressHash([5; 32]),
-                key_version: 1,
-                ciphertext: vec![1],
-            });
-            commits.push(commit);
-        }
-        let again = commits.clone();
-        let outcomes = commit_all(&store, commits).await;
-        assert_eq!(outcomes, [CommitOutcome::Done, CommitOutcome::Done]);
-        execute(&store.place, "UPDATE address SET suppressed_at = 1, version = 8").await;
-        for mut commit in again {
-            commit.read_revision = 1;
-            assert_eq!(store.committer().commit(commit).await, CommitOutcome::Done);
-        }
-        assert_eq!(count(&store.place, "SELECT count(*) FROM address").await, 1);
-        assert_eq!(count(&store.place, "SELECT version FROM address").await, 8);
-        assert_eq!(count(&store.place, "SELECT count(*) FROM contact_address").await, 2);
-    }
-
-    pub async fn an_address_that_is_gone_leaves_its_contact_only_and_moves_the_head(
-        backend: Backend,
-    ) {
-        let store = temp_store(backend).await.unwrap();
-        let tenant = temp_brand(&store, "one").await.unwrap();
-        let brand = store.for_tenant(tenant);
-        for user in ["anna", "bert"] {
-            let contact = temp_contact(&brand, user).await.unwrap();
-            let mut commit = state_commit(&store, (tenant, contact), 0);
-            commit.address = Some(NewAddress {
-                channel: Channel::Email,
-                hmac: AddressHash([5; 32]),
-                key_version: 1,
-                ciphertext: vec![1],
-            });
-            assert_eq!(store.committer().commit(commit).await, CommitOutcome::Done);
-        }
-        let anna = temp_contact(&brand, "anna").await.unwrap();
-        let mut commit = state_commit(&store, (tenant, anna), 1);
-        commit.address_gone = true;
-        commit.sends = vec![message(1, run_id())];
-        assert_eq!(store.committer().commit(commit).await, CommitOutcome::Done);
-        assert_eq!(count(&store.place, "SELECT count(*) FROM contact_address").await, 1);
-        let unaddressed = "SELECT count(*) FROM message WHERE address_hmac IS NULL";
-        assert_eq!(count(&store.place, unaddressed).await, 1);
-        // What was judged by the head as it was does not pass; the other contact's stays.
-        for (version, heads) in [(0, 1), (1, 1)] {
-            let sql = format!("SELECT count(*) FROM consent_head WHERE version = {version}");
-            assert_eq!(count(&store.place, &sql).await, heads);
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! What tests of several crates build on. Only ever a dev-dependency.
 
+pub mod brand;
 pub mod pg;
 pub mod smtp_sink;
 pub mod store;

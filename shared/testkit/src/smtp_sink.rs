@@ -7,9 +7,11 @@
 //! tricked into reading one message as two.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Instant, SystemTime},
 };
 
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -29,16 +31,22 @@ const KEY: &str = include_str!("smtp_sink/key.pem");
 pub struct Received {
     /// The envelope's sender.
     pub mail_from: String,
+    /// What stood behind the sender in MAIL FROM.
+    pub parameters: String,
     /// The envelope's recipients.
     pub rcpt: Vec<String>,
     /// The message's bytes, dots unstuffed, as they came.
     pub raw: Vec<u8>,
     /// Which connection brought it, from 0.
     pub connection: usize,
+    /// When its data began, by the wall clock.
+    pub at: SystemTime,
     /// Whether it came under TLS.
     pub tls: bool,
     /// The AUTH lines that came before, as they came.
     pub auth: Vec<String>,
+    /// When it was accepted.
+    pub accepted: Instant,
 }
 
 /// What kind of server the sink is.
@@ -52,6 +60,10 @@ pub struct SinkOptions {
     pub start_tls: bool,
     /// Offers AUTH PLAIN and LOGIN.
     pub auth: bool,
+    /// Offers AUTH LOGIN only.
+    pub auth_login: bool,
+    /// Does not offer SMTPUTF8.
+    pub ascii_only: bool,
     /// Sends a line of its own right after the reply to STARTTLS, in clear text.
     pub injects: bool,
 }
@@ -71,6 +83,8 @@ struct State {
     received: watch::Sender<Vec<Received>>,
     messages: Mutex<usize>,
     connections: Mutex<usize>,
+    /// Recipients whose conversation waits at a gate, by connection.
+    held: Mutex<BTreeMap<usize, Vec<String>>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -99,6 +113,7 @@ impl SmtpSink {
             received: watch::Sender::new(Vec::new()),
             messages: Mutex::default(),
             connections: Mutex::default(),
+            held: Mutex::default(),
         });
         let shared = state.clone();
         let task = tokio::spawn(async move {
@@ -142,6 +157,16 @@ impl SmtpSink {
             .await
             .map(|list| list.clone())
             .unwrap_or_default()
+    }
+    /// The recipients of messages whose conversation waits at a [`Gate`].
+    #[must_use]
+    pub fn holding(&self) -> Vec<String> {
+        locked(&self.state.held).values().flatten().cloned().collect()
+    }
+    /// How many messages were accepted so far.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.state.received.borrow().len()
     }
     /// How many connections were made.
     #[must_use]

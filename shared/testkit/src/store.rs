@@ -134,21 +134,26 @@ pub async fn temp_contact(brand: &TenantStore, user_id: &str) -> Result<ContactI
 }
 
 /// Stamps each check onto both backends: `on_both_backends!(name)` makes the tests
-/// `name::sqlite` and `name::postgres` out of `async fn name(backend: Backend)`.
+/// `name::sqlite` and `name::postgres` out of `async fn name(backend: Backend)` in the module
+/// `checks`; `on_both_backends!(here: name)` out of the one beside it.
 #[macro_export]
 macro_rules! on_both_backends {
-    ($($name:ident),* $(,)?) => {
-        $(
-            mod $name {
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn sqlite() {
-                    super::checks::$name(parcours_store::Backend::Sqlite).await;
-                }
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn postgres() {
-                    super::checks::$name(parcours_store::Backend::Postgres).await;
-                }
+    (here: $($name:ident),* $(,)?) => {
+        $( $crate::on_both_backends!(@ $name, super::$name); )*
+    };
+    (@ $name:ident, $check:path) => {
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                $check(parcours_store::Backend::Sqlite).await;
             }
-        )*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                $check(parcours_store::Backend::Postgres).await;
+            }
+        }
+    };
+    ($($name:ident),* $(,)?) => {
+        $( $crate::on_both_backends!(@ $name, super::checks::$name); )*
     };
 }

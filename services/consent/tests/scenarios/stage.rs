@@ -15,19 +15,15 @@ use actix_web::{
 use parcours_consent::{ConsentService, GuessLimits, configure};
 use parcours_content::{LinkKind, LinkToken};
 use parcours_domain::{
-    Channel, ContactId, FactId, MessageClass, MessageId, Millis, Name, TenantId, Timestamp,
+    Channel, ContactId, MessageId, Name, TenantId, Timestamp,
     consent::{FactKind, Scope},
-    shard_of,
     value::Properties,
 };
-use parcours_kit::{Chance as _, OsChance, ProductClock, machine_now};
-use parcours_store::{
-    ApiMessage, Backend, ClaimOrder, CommitOutcome, ContactCommit, DotAnswer, DotRequest, DotTimes,
-    Moments, NewAddress, NewAttempt, NewDocument, NewFact, StandingNow,
-};
+use parcours_kit::{OsChance, ProductClock, machine_now};
+use parcours_store::{Backend, ClaimOrder, DotAnswer, DotRequest, DotTimes, Moments, StandingNow};
 use parcours_testkit::{
-    ContactState,
-    store::{TempStore, temp_brand, temp_contact, temp_store},
+    brand,
+    store::{TempStore, temp_brand, temp_store},
 };
 use parcours_wire::{ContactEvents, ItemOutcome, WorkerApi};
 
@@ -94,85 +90,37 @@ impl Stage {
         let worker: Arc<dyn WorkerApi> = Arc::clone(&woken) as _;
         service.set_worker(worker);
         let tenant = temp_brand(&store, "shop").await.unwrap();
-        let contact = temp_contact(&store.for_tenant(tenant), "anna").await.unwrap();
+        let place = (&store.store, tenant);
+        let contact =
+            brand::addressed_contact(place, "anna", Properties::new(), now()).await.unwrap();
         let stage = Self { store, service, tenant, contact, woken };
         stage.publish().await;
-        stage.give_address().await;
         stage.says(FactKind::Given, Scope::Topic(name("news"))).await;
         stage
     }
 
     async fn publish(&self) {
-        let brand = serde_json::json!({"name": "shop", "display_name": "The Shop", "locale": "en"});
-        let mut documents = vec![("Brand", "shop", brand)];
+        let place = (&self.store.store, self.tenant);
+        let shop = serde_json::json!({"name": "shop", "display_name": "The Shop", "locale": "en"});
+        brand::publish(place, ("Brand", "shop"), &shop, None, now()).await.unwrap();
         for topic in ["news", "offers"] {
             let body = serde_json::json!({"name": topic, "title": format!("The {topic}"),
                 "purpose": format!("to send {topic}"), "class": "marketing"});
-            documents.push(("Topic", topic, body));
+            brand::publish(place, ("Topic", topic), &body, None, now()).await.unwrap();
         }
-        let new = documents.into_iter().map(|(kind, document, body)| NewDocument {
-            kind: kind.to_owned(),
-            name: name(document),
-            body_json: body.to_string(),
-            compiled: None,
-            version: None,
-        });
-        self.store.for_tenant(self.tenant).publish(new.collect(), None, now()).await.unwrap();
-    }
-
-    async fn give_address(&self) {
-        let keys = self.store.keys(self.tenant).await.unwrap();
-        let (hmac, ciphertext) = keys.seal_address(&"anna@example.org".parse().unwrap()).unwrap();
-        let handle = OsChance.contact(self.tenant, "", "").1;
-        let state = ContactState {
-            handle,
-            attributes: Properties::new(),
-            runs: Vec::new(),
-            entries: Vec::new(),
-        };
-        let place = (self.tenant, self.contact, shard_of(self.contact, self.store.shards()));
-        let mut commit = ContactCommit::of_state(place, (0, 0), state.encode().unwrap(), now());
-        commit.address =
-            Some(NewAddress { channel: Channel::Email, hmac, key_version: 1, ciphertext });
-        assert_eq!(self.store.committer().commit(commit).await, CommitOutcome::Done);
     }
 
     pub async fn says(&self, kind: FactKind, scope: Scope) {
-        let fact = NewFact {
-            id: FactId::v7(now(), OsChance.tail()),
-            kind,
-            scope,
-            purpose: String::new(),
-            channel: Channel::Email,
-            address: None,
-            source: "test".to_owned(),
-            wording: None,
-            nonce: [7; 32],
-            once: false,
-        };
+        let fact = brand::fact(kind, scope, now());
         self.store.consent().record(self.tenant, self.contact, vec![fact], now()).await.unwrap();
     }
 
     /// Messages with one click link each, as after their final commit.
     pub async fn messages(&self, count: u32) -> Vec<MessageId> {
+        let head = self.store.for_tenant(self.tenant);
         for _ in 0..count {
-            let id = MessageId::v7(now(), OsChance.tail());
-            let message = ApiMessage {
-                id,
-                idempotency_key: id.to_string(),
-                contact: self.contact,
-                template: name("hello"),
-                template_version: 1,
-                sender: name("main"),
-                topic: name("news"),
-                class: MessageClass::Marketing,
-                channel: Channel::Email,
-                data: Properties::new(),
-                lane: 0,
-                not_before: now(),
-                expires_at: now() + Millis::hours(24),
-            };
-            self.store.for_tenant(self.tenant).enqueue_api_message(&message, now()).await.unwrap();
+            let message = brand::marketing(self.contact, now()).unwrap();
+            head.enqueue_api_message(&message, now()).await.unwrap();
         }
         let times = Moments { product: now(), machine: machine_now() };
         let door = self.store.delivery();
@@ -182,21 +130,8 @@ impl Stage {
         let requests: Vec<DotRequest> = claimed
             .iter()
             .map(|one| {
-                let (address, _, _, address_version) = one.address.clone().unwrap();
-                DotRequest {
-                    tenant: one.tenant,
-                    message: one.message,
-                    claim_id: one.claim_id,
-                    contact: one.contact,
-                    channel: Channel::Email,
-                    address,
-                    address_version,
-                    head_version: one.head_version,
-                    tenant_version: one.tenant_version,
-                    receipt_json: "{}".to_owned(),
-                    attempt: attempt(one.attempt),
-                    links: vec![(0, "https://shop.example/sale?a=1&b=2".to_owned())],
-                }
+                let links = vec![(0, "https://shop.example/sale?a=1&b=2".to_owned())];
+                brand::final_commit(one, "{}".to_owned(), links, now()).unwrap()
             })
             .collect();
         let ids = requests.iter().map(|request| request.message).collect();
@@ -250,17 +185,5 @@ impl Stage {
 
     pub async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, ("", "")).await
-    }
-}
-
-fn attempt(number: u32) -> NewAttempt {
-    NewAttempt {
-        number,
-        started_at: now(),
-        ended_at: None,
-        stage: "dot".to_owned(),
-        result: "pending".to_owned(),
-        code: None,
-        enhanced: None,
     }
 }

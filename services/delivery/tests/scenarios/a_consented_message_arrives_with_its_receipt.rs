@@ -1,12 +1,19 @@
 //! Who agreed gets the message, with a way out that needs no address, and the record says why.
 
 use parcours_domain::SendOutcome;
+use parcours_store::Backend;
+use parcours_testkit::on_both_backends;
 
 use crate::stage::{Stage, Wanted, header};
 
-#[tokio::test]
-async fn a_consented_message_arrives_with_its_receipt() {
-    let stage = Stage::running().await;
+on_both_backends!(
+    here: a_consented_message_arrives_with_its_receipt,
+    clicks_are_counted_once_the_brand_says_so,
+    thousands_arrive_once_each,
+);
+
+async fn a_consented_message_arrives_with_its_receipt(on: Backend) {
+    let stage = Stage::running(on).await;
     let contact = stage.subscriber("anna").await;
     let id = stage.enqueue(&Wanted::marketing(contact)).await;
     stage.settle().await;
@@ -31,9 +38,8 @@ async fn a_consented_message_arrives_with_its_receipt() {
     assert!(!mail.contains("/c/"), "clicks are counted only when the brand says so");
 }
 
-#[tokio::test]
-async fn clicks_are_counted_once_the_brand_says_so() {
-    let stage = Stage::running().await;
+async fn clicks_are_counted_once_the_brand_says_so(on: Backend) {
+    let stage = Stage::running(on).await;
     stage.brand(serde_json::json!({"clicks": "on"})).await;
     let contact = stage.subscriber("anna").await;
     let id = stage.enqueue(&Wanted::marketing(contact)).await;
@@ -47,9 +53,8 @@ async fn clicks_are_counted_once_the_brand_says_so() {
     assert_eq!(why.attempts[0].result, "sent");
 }
 
-#[tokio::test]
-async fn thousands_arrive_once_each() {
-    let stage = Stage::running().await;
+async fn thousands_arrive_once_each(on: Backend) {
+    let stage = Stage::running(on).await;
     let contact = stage.subscriber("anna").await;
     let mut ids = Vec::new();
     for _ in 0..600 {

@@ -5,9 +5,15 @@
 use parcours_delivery::gate;
 use parcours_domain::{MessageId, SendOutcome};
 use parcours_kit::{Clock as _, machine_now};
-use parcours_store::{ClaimOrder, DotAnswer, DotRequest, DotTimes, Moments, NewAttempt};
+use parcours_store::{Backend, ClaimOrder, DotAnswer, DotTimes, Moments};
+use parcours_testkit::{brand, on_both_backends};
 
 use crate::stage::{Stage, Wanted};
+
+on_both_backends!(
+    here: what_the_mailbox_had_not_kept_is_kept_by_the_next_process,
+    what_may_have_left_over_smtp_follows_the_policy,
+);
 
 fn moments(stage: &Stage) -> Moments {
     Moments { product: stage.clock.now(), machine: machine_now() }
@@ -26,37 +32,14 @@ async fn die_holding(stage: &Stage, past_the_dot: &[MessageId]) {
             continue;
         }
         let receipt = format!(r#"{{"class":"{}"}}"#, gate::class_of(&one));
-        let (address, _, _, address_version) = one.address.unwrap();
-        let request = DotRequest {
-            tenant: one.tenant,
-            message: one.message,
-            claim_id: one.claim_id,
-            contact: one.contact,
-            channel: one.row.channel,
-            address,
-            address_version,
-            head_version: one.head_version,
-            tenant_version: one.tenant_version,
-            receipt_json: receipt,
-            attempt: NewAttempt {
-                number: one.attempt,
-                started_at: now.product,
-                ended_at: None,
-                stage: "dot".to_owned(),
-                result: "pending".to_owned(),
-                code: None,
-                enhanced: None,
-            },
-            links: Vec::new(),
-        };
+        let request = brand::final_commit(&one, receipt, Vec::new(), now.product).unwrap();
         let times = DotTimes { now, lease_ms: 900_000 };
         assert_eq!(door.commit_dot(vec![request], times).await.unwrap(), [DotAnswer::Go]);
     }
 }
 
-#[tokio::test]
-async fn what_the_mailbox_had_not_kept_is_kept_by_the_next_process() {
-    let stage = Stage::new().await;
+async fn what_the_mailbox_had_not_kept_is_kept_by_the_next_process(on: Backend) {
+    let stage = Stage::new(on).await;
     let anna = stage.subscriber("anna").await;
     let claimed = stage.enqueue(&Wanted::marketing(anna)).await;
     let leaving = stage.enqueue(&Wanted::marketing(anna)).await;
@@ -71,10 +54,9 @@ async fn what_the_mailbox_had_not_kept_is_kept_by_the_next_process() {
     }
 }
 
-#[tokio::test]
-async fn what_may_have_left_over_smtp_follows_the_policy() {
+async fn what_may_have_left_over_smtp_follows_the_policy(on: Backend) {
     let sink = parcours_testkit::smtp_sink::SmtpSink::start().await.unwrap();
-    let stage = Stage::new().await;
+    let stage = Stage::new(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let anna = stage.subscriber("anna").await;
     let claimed = stage.enqueue(&Wanted::marketing(anna).by("smtp")).await;

@@ -3,14 +3,20 @@
 
 use parcours_domain::SendOutcome;
 use parcours_kit::Clock as _;
+use parcours_store::Backend;
+use parcours_testkit::on_both_backends;
 use parcours_testkit::smtp_sink::{At, Gate, Rule, SmtpSink};
 
 use crate::stage::{Stage, Wanted};
 
-#[tokio::test]
-async fn a_halt_at_rcpt_holds_the_message_until_it_is_lifted() {
+on_both_backends!(
+    here: a_halt_at_rcpt_holds_the_message_until_it_is_lifted,
+    a_halted_install_sends_nothing_of_any_brand,
+);
+
+async fn a_halt_at_rcpt_holds_the_message_until_it_is_lifted(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let contact = stage.subscriber("anna").await;
     let gate = Gate::default();
@@ -30,9 +36,8 @@ async fn a_halt_at_rcpt_holds_the_message_until_it_is_lifted() {
     stage.assert_ended(id, SendOutcome::Sent, None).await;
 }
 
-#[tokio::test]
-async fn a_halted_install_sends_nothing_of_any_brand() {
-    let stage = Stage::running().await;
+async fn a_halted_install_sends_nothing_of_any_brand(on: Backend) {
+    let stage = Stage::running(on).await;
     let contact = stage.subscriber("anna").await;
     let admin = stage.store.admin();
     admin.halt_install("test", stage.clock.now()).await.unwrap();

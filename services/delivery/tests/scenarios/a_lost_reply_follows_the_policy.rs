@@ -2,14 +2,21 @@
 //! transactional is, under the same Message-ID; a brand can choose otherwise.
 
 use parcours_domain::{Millis, SendOutcome};
+use parcours_store::Backend;
+use parcours_testkit::on_both_backends;
 use parcours_testkit::smtp_sink::{Rule, SmtpSink};
 
 use crate::stage::{Stage, Wanted, header};
 
-#[tokio::test]
-async fn marketing_is_unknown_and_not_sent_again() {
+on_both_backends!(
+    here: marketing_is_unknown_and_not_sent_again,
+    transactional_is_sent_again_under_the_same_message_id,
+    a_brand_may_choose_at_least_once_for_marketing,
+);
+
+async fn marketing_is_unknown_and_not_sent_again(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let contact = stage.subscriber("anna").await;
     sink.rule(Rule::accept_and_hang_up().times(1));
@@ -22,10 +29,9 @@ async fn marketing_is_unknown_and_not_sent_again() {
     assert_eq!(sink.received().len(), 1);
 }
 
-#[tokio::test]
-async fn transactional_is_sent_again_under_the_same_message_id() {
+async fn transactional_is_sent_again_under_the_same_message_id(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let contact = stage.contact("anna").await;
     sink.rule(Rule::accept_and_hang_up().times(1));
@@ -49,10 +55,9 @@ async fn transactional_is_sent_again_under_the_same_message_id() {
     assert_eq!(results, ["unknown", "sent"]);
 }
 
-#[tokio::test]
-async fn a_brand_may_choose_at_least_once_for_marketing() {
+async fn a_brand_may_choose_at_least_once_for_marketing(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     stage.brand(serde_json::json!({"unknown_policy": {"marketing": "again"}})).await;
     let contact = stage.subscriber("anna").await;

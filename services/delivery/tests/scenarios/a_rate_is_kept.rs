@@ -1,8 +1,15 @@
 //! A rate of brand or sender lets its burst through and holds the rest, and holds nobody else.
 
 use parcours_domain::SendOutcome;
+use parcours_store::Backend;
+use parcours_testkit::on_both_backends;
 
 use crate::stage::{Stage, Wanted};
+
+on_both_backends!(
+    here: a_senders_rate_holds_its_own_messages_only,
+    a_brands_rate_holds_all_its_senders,
+);
 
 /// Waits until so many messages of the list have been sent.
 async fn sent(stage: &Stage, ids: &[parcours_domain::MessageId], count: usize) -> usize {
@@ -20,9 +27,8 @@ async fn sent(stage: &Stage, ids: &[parcours_domain::MessageId], count: usize) -
     }
 }
 
-#[tokio::test]
-async fn a_senders_rate_holds_its_own_messages_only() {
-    let stage = Stage::running().await;
+async fn a_senders_rate_holds_its_own_messages_only(on: Backend) {
+    let stage = Stage::running(on).await;
     let mailbox = serde_json::json!({"kind": "mailbox"});
     stage.sender_with("slow", mailbox, serde_json::json!({"rate": "1/day burst 2"})).await;
     let anna = stage.subscriber("anna").await;
@@ -35,9 +41,8 @@ async fn a_senders_rate_holds_its_own_messages_only() {
     assert_eq!(sent(&stage, &slow, 2).await, 2);
 }
 
-#[tokio::test]
-async fn a_brands_rate_holds_all_its_senders() {
-    let stage = Stage::running().await;
+async fn a_brands_rate_holds_all_its_senders(on: Backend) {
+    let stage = Stage::running(on).await;
     stage.brand(serde_json::json!({"rate": "1/day burst 3"})).await;
     let anna = stage.subscriber("anna").await;
     let mut ids = Vec::new();

@@ -2,14 +2,20 @@
 //! other cause fails the message and says nothing of the address.
 
 use parcours_domain::SendOutcome;
+use parcours_store::Backend;
+use parcours_testkit::on_both_backends;
 use parcours_testkit::smtp_sink::{At, Rule, SmtpSink};
 
 use crate::stage::{Stage, Wanted};
 
-#[tokio::test]
-async fn a_refused_recipient_is_suppressed() {
+on_both_backends!(
+    here: a_refused_recipient_is_suppressed,
+    policy_and_content_refusals_fail_the_message_only,
+);
+
+async fn a_refused_recipient_is_suppressed(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let contact = stage.subscriber("anna").await;
     sink.rule(Rule::reply(At::Rcpt, "550 5.1.1 no such user").to("anna@example.org").times(1));
@@ -24,10 +30,9 @@ async fn a_refused_recipient_is_suppressed() {
     assert!(sink.received().is_empty());
 }
 
-#[tokio::test]
-async fn policy_and_content_refusals_fail_the_message_only() {
+async fn policy_and_content_refusals_fail_the_message_only(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let contact = stage.subscriber("anna").await;
     sink.rule(Rule::reply(At::Rcpt, "550 5.7.1 blocked").times(1));

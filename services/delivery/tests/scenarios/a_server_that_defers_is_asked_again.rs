@@ -2,14 +2,21 @@
 
 use parcours_domain::{Millis, SendOutcome};
 use parcours_kit::Clock as _;
+use parcours_store::Backend;
+use parcours_testkit::on_both_backends;
 use parcours_testkit::smtp_sink::{At, Rule, SmtpSink};
 
 use crate::stage::{Stage, Wanted};
 
-#[tokio::test]
-async fn a_deferred_message_comes_again() {
+on_both_backends!(
+    here: a_deferred_message_comes_again,
+    a_server_that_is_not_there_lets_the_message_expire,
+    a_connection_that_was_closed_while_idle_costs_nothing,
+);
+
+async fn a_deferred_message_comes_again(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let contact = stage.subscriber("anna").await;
     sink.rule(Rule::reply(At::Rcpt, "450 4.2.1 greylisted").times(1));
@@ -29,10 +36,9 @@ async fn a_deferred_message_comes_again() {
     assert_eq!(sink.received().len(), 1);
 }
 
-#[tokio::test]
-async fn a_server_that_is_not_there_lets_the_message_expire() {
+async fn a_server_that_is_not_there_lets_the_message_expire(on: Backend) {
     let gone = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(gone.port(), 1).await;
     drop(gone);
     let contact = stage.subscriber("anna").await;
@@ -45,10 +51,9 @@ async fn a_server_that_is_not_there_lets_the_message_expire() {
     stage.assert_ended(id, SendOutcome::Expired, Some("expired")).await;
 }
 
-#[tokio::test]
-async fn a_connection_that_was_closed_while_idle_costs_nothing() {
+async fn a_connection_that_was_closed_while_idle_costs_nothing(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let contact = stage.subscriber("anna").await;
     sink.rule(Rule::hang_up(At::MailFrom).message(1).times(1));

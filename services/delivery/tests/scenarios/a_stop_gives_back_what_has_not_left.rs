@@ -4,14 +4,17 @@
 use std::time::Duration;
 
 use parcours_domain::SendOutcome;
+use parcours_store::Backend;
+use parcours_testkit::on_both_backends;
 use parcours_testkit::smtp_sink::{At, Gate, Rule, SmtpSink};
 
 use crate::stage::{Stage, Wanted};
 
-#[tokio::test]
-async fn a_stop_waits_for_the_reply_and_gives_back_the_rest() {
+on_both_backends!(here: a_stop_waits_for_the_reply_and_gives_back_the_rest);
+
+async fn a_stop_waits_for_the_reply_and_gives_back_the_rest(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let anna = stage.subscriber("anna").await;
     let gate = Gate::default();

@@ -5,14 +5,21 @@ use parcours_domain::{
     SendOutcome,
     consent::{FactKind, Scope},
 };
+use parcours_store::Backend;
+use parcours_testkit::on_both_backends;
 use parcours_testkit::smtp_sink::{At, Gate, Rule, SmtpSink};
 
 use crate::stage::{Stage, Wanted, name};
 
-#[tokio::test]
-async fn a_withdrawal_at_rcpt_wins() {
+on_both_backends!(
+    here: a_withdrawal_at_rcpt_wins,
+    a_new_opinion_about_something_else_only_makes_the_gate_look_again,
+    a_withdrawal_after_the_final_commit_comes_too_late_for_this_message_only,
+);
+
+async fn a_withdrawal_at_rcpt_wins(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let contact = stage.subscriber("anna").await;
     let gate = Gate::default();
@@ -28,10 +35,9 @@ async fn a_withdrawal_at_rcpt_wins() {
     assert!(sink.received().is_empty());
 }
 
-#[tokio::test]
-async fn a_new_opinion_about_something_else_only_makes_the_gate_look_again() {
+async fn a_new_opinion_about_something_else_only_makes_the_gate_look_again(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let contact = stage.subscriber("anna").await;
     let gate = Gate::default();
@@ -48,10 +54,9 @@ async fn a_new_opinion_about_something_else_only_makes_the_gate_look_again() {
     assert_eq!(stage.message(id).await.attempts, 1, "a second look is no second attempt");
 }
 
-#[tokio::test]
-async fn a_withdrawal_after_the_final_commit_comes_too_late_for_this_message_only() {
+async fn a_withdrawal_after_the_final_commit_comes_too_late_for_this_message_only(on: Backend) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running().await;
+    let stage = Stage::running(on).await;
     stage.smtp_sender(sink.port(), 1).await;
     let contact = stage.subscriber("anna").await;
     let gate = Gate::default();

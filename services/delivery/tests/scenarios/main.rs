@@ -15,5 +15,7 @@ mod a_refused_recipient_is_suppressed;
 mod a_server_that_defers_is_asked_again;
 mod a_stop_gives_back_what_has_not_left;
 mod a_withdrawal_before_the_final_commit_wins;
+mod each_smtp_fault_has_its_row;
 mod no_fact_means_no_message;
 mod only_the_gate_clears;
+mod too_long_after_the_final_commit_nothing_is_handed_over;

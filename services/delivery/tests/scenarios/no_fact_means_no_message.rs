@@ -4,12 +4,18 @@ use parcours_domain::{
     SendOutcome,
     consent::{FactKind, Scope},
 };
+use parcours_store::Backend;
+use parcours_testkit::on_both_backends;
 
 use crate::stage::{Stage, Wanted, name};
 
-#[tokio::test]
-async fn no_fact_means_no_message() {
-    let stage = Stage::running().await;
+on_both_backends!(
+    here: no_fact_means_no_message,
+    a_topic_made_transactional_afterwards_frees_nothing,
+);
+
+async fn no_fact_means_no_message(on: Backend) {
+    let stage = Stage::running(on).await;
     let stranger = stage.contact("stranger").await;
     let elsewhere = stage.contact("elsewhere").await;
     stage.says(elsewhere, FactKind::Given, Scope::Topic(name("offers"))).await;
@@ -41,9 +47,8 @@ async fn no_fact_means_no_message() {
     stage.assert_ended(receipt, SendOutcome::Sent, None).await;
 }
 
-#[tokio::test]
-async fn a_topic_made_transactional_afterwards_frees_nothing() {
-    let stage = Stage::running().await;
+async fn a_topic_made_transactional_afterwards_frees_nothing(on: Backend) {
+    let stage = Stage::running(on).await;
     let stranger = stage.contact("stranger").await;
     let asked_as_marketing = Wanted { topic: "orders", ..Wanted::marketing(stranger) };
     let id = stage.enqueue(&asked_as_marketing).await;

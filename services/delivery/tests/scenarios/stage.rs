@@ -6,19 +6,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use parcours_content::{TemplateSource, compile, template::FieldRule};
 use parcours_delivery::{Delivery, DeliveryConfig, DeliveryHandle};
 use parcours_domain::{
-    Channel, ContactId, FactId, MessageClass, MessageId, Millis, Name, SendOutcome, TenantId,
-    Timestamp, Value,
+    ContactId, MessageClass, MessageId, Millis, Name, SendOutcome, TenantId, Timestamp, Value,
     consent::{FactKind, Scope},
-    shard_of,
     value::Properties,
 };
-use parcours_kit::{Chance as _, Clock as _, OsChance, ProductClock};
+use parcours_kit::{Clock as _, ProductClock};
 use parcours_queue::MemoryTokens;
-use parcours_store::{
-    ApiMessage, CommitOutcome, ContactCommit, IdentityQuery, MessageRow, NewAddress, NewDocument,
-    NewFact, Resolution, RootKeySource, Store, StoreConfig,
-};
-use parcours_testkit::ContactState;
+use parcours_store::{ApiMessage, Backend, MessageRow, Store};
+use parcours_testkit::{brand, store::TempPlace};
 
 /// The beginning of product time.
 pub fn start() -> Timestamp {
@@ -35,7 +30,7 @@ pub struct Stage {
     pub clock: Arc<ProductClock>,
     pub tenant: TenantId,
     pub delivery: Option<DeliveryHandle>,
-    folder: tempfile::TempDir,
+    place: TempPlace,
 }
 
 /// A message to enqueue; `to` and the rest as most scenarios want it.
@@ -78,19 +73,19 @@ impl Wanted {
 
 impl Stage {
     /// A store with a brand whose sender `main` is the built-in mailbox.
-    pub async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    pub async fn new(on: Backend) -> Self {
+        let place = TempPlace::new(on).await.unwrap();
         let clock = Arc::new(ProductClock::standing(start()));
-        let store = open(folder.path()).await;
+        let store = Store::open(place.config()).await.unwrap();
         let tenant = store.admin().create_brand("agency", "shop", start()).await.unwrap();
-        let stage = Self { store, clock, tenant, delivery: None, folder };
+        let stage = Self { store, clock, tenant, delivery: None, place };
         stage.publish_basics().await;
         stage
     }
 
     /// With delivery running.
-    pub async fn running() -> Self {
-        let mut stage = Self::new().await;
+    pub async fn running(on: Backend) -> Self {
+        let mut stage = Self::new(on).await;
         stage.start();
         stage
     }
@@ -121,11 +116,11 @@ impl Stage {
 
     /// Another process on the same store, after this one has ended.
     pub async fn restart(self) -> Self {
-        let Self { store, clock, tenant, delivery, folder } = self;
+        let Self { store, clock, tenant, delivery, place } = self;
         drop(delivery);
         store.close().await;
-        let store = open(folder.path()).await;
-        Self { store, clock, tenant, delivery: None, folder }
+        let store = Store::open(place.config()).await.unwrap();
+        Self { store, clock, tenant, delivery: None, place }
     }
 
     async fn publish_basics(&self) {
@@ -211,15 +206,8 @@ impl Stage {
         body: serde_json::Value,
         compiled: Option<Vec<u8>>,
     ) {
-        let new = NewDocument {
-            kind: kind.to_owned(),
-            name: name(document),
-            body_json: body.to_string(),
-            compiled,
-            version: None,
-        };
-        let door = self.store.for_tenant(self.tenant);
-        door.publish(vec![new], None, self.clock.now()).await.unwrap();
+        let (place, now) = ((&self.store, self.tenant), self.clock.now());
+        brand::publish(place, (kind, document), &body, compiled, now).await.unwrap();
     }
 
     /// A contact with an address and a first name.
@@ -228,29 +216,12 @@ impl Stage {
     }
 
     pub async fn contact_named(&self, user: &str, attributes: &[(&str, &str)]) -> ContactId {
-        let (tenant, now) = (self.tenant, self.clock.now());
-        let query = IdentityQuery { user_id: Some(user.to_owned()), ..IdentityQuery::default() };
-        let chance = |kind: &str, value: &str| OsChance.contact(tenant, kind, value);
-        let resolved = self.store.for_tenant(tenant).resolve(&[query], &chance, now).await.unwrap();
-        let Resolution::Contact(contact) = resolved[0].contact else { panic!("no contact") };
-        let handle = OsChance.contact(tenant, "user_id", user).1;
         let attributes: Properties = attributes
             .iter()
             .map(|(key, value)| ((*key).to_owned(), Value::from(*value)))
             .collect();
-        let state = ContactState { handle, attributes, runs: Vec::new(), entries: Vec::new() };
-        let place = (tenant, contact, shard_of(contact, self.store.shards()));
-        let state = state.encode().unwrap();
-        let mut commit = ContactCommit::of_state(place, (0, 0), state, now);
-        commit.address = Some(self.address(&format!("{user}@example.org")).await);
-        assert_eq!(self.store.committer().commit(commit).await, CommitOutcome::Done);
-        contact
-    }
-
-    async fn address(&self, text: &str) -> NewAddress {
-        let keys = self.store.keys(self.tenant).await.unwrap();
-        let (hmac, ciphertext) = keys.seal_address(&text.parse().unwrap()).unwrap();
-        NewAddress { channel: Channel::Email, hmac, key_version: 1, ciphertext }
+        let (place, now) = ((&self.store, self.tenant), self.clock.now());
+        brand::addressed_contact(place, user, attributes, now).await.unwrap()
     }
 
     /// A contact who has agreed to the topic `news`.
@@ -262,25 +233,13 @@ impl Stage {
 
     pub async fn says(&self, contact: ContactId, kind: FactKind, scope: Scope) {
         let now = self.clock.now();
-        let fact = NewFact {
-            id: FactId::v7(now, OsChance.tail()),
-            kind,
-            scope,
-            purpose: String::new(),
-            channel: Channel::Email,
-            address: None,
-            source: "test".to_owned(),
-            wording: None,
-            nonce: [7; 32],
-            once: false,
-        };
+        let fact = brand::fact(kind, scope, now);
         self.store.consent().record(self.tenant, contact, vec![fact], now).await.unwrap();
     }
 
     /// Puts a message into the queue.
     pub async fn enqueue(&self, wanted: &Wanted) -> MessageId {
         let now = self.clock.now();
-        let id = MessageId::v7(now, OsChance.tail());
         let hours = match wanted.class {
             MessageClass::Marketing => 24,
             MessageClass::Transactional => 72,
@@ -289,25 +248,20 @@ impl Stage {
         let template =
             head.document("Template", &name(wanted.template), None).await.unwrap().unwrap();
         let message = ApiMessage {
-            id,
-            idempotency_key: id.to_string(),
-            contact: wanted.contact,
             template: name(wanted.template),
             template_version: i64::from(template.version),
             sender: name(wanted.sender),
             topic: name(wanted.topic),
             class: wanted.class,
-            channel: Channel::Email,
             data: wanted.data.clone(),
-            lane: 0,
-            not_before: now,
             expires_at: now + Millis::hours(hours),
+            ..brand::marketing(wanted.contact, now).unwrap()
         };
         head.enqueue_api_message(&message, now).await.unwrap();
         if let Some(delivery) = &self.delivery {
             delivery.poke();
         }
-        id
+        message.id
     }
 
     pub async fn message(&self, id: MessageId) -> MessageRow {
@@ -330,12 +284,6 @@ impl Stage {
         let raw = self.store.for_tenant(self.tenant).mail(id).await.unwrap();
         raw.map(|raw| String::from_utf8(raw).unwrap())
     }
-}
-
-async fn open(folder: &std::path::Path) -> Store {
-    let url = format!("sqlite:{}", folder.join("parcours.db").display());
-    let key = RootKeySource::File(folder.join("root.key"), true);
-    Store::open(StoreConfig { shards: 16, ..StoreConfig::new(url, key) }).await.unwrap()
 }
 
 /// The value of a header, unfolded.

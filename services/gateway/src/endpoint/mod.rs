@@ -15,6 +15,7 @@ pub mod quarantine;
 pub mod runs;
 pub mod secrets;
 pub mod segment;
+pub mod sending;
 pub mod status;
 pub mod system;
 

@@ -2,7 +2,11 @@
 
 pub mod client;
 mod files;
+pub mod keep;
+mod kept_file;
 mod problems;
+pub mod restore;
+pub mod sending;
 mod session;
 mod status;
 

@@ -102,6 +102,10 @@ async fn attempt(parts: &CommitterParts, group: &[Job]) -> Result<Round, StoreEr
     let blocked = write(parts, &tx, &staying).await;
     match blocked {
         Ok(blocked) if blocked.is_empty() => {
+            if let Err(late) = parts.ownership.may_commit() {
+                tx.rollback().await;
+                return Err(late);
+            }
             parts.faults.commit(tx).await?;
             Ok(Round::Committed(leaving))
         }
@@ -163,6 +167,7 @@ async fn standing(
 /// Writes everything of these contacts; whoever is in the way comes back.
 async fn write(parts: &CommitterParts, tx: &Tx, jobs: &[&Job]) -> Result<Leaving, StoreError> {
     let commits: Vec<_> = jobs.iter().map(|job| &job.commit).collect();
+    ends::lock_absorbed(tx, &commits).await?;
     let blocked = rows::event_keys(tx, &commits).await?;
     if !blocked.is_empty() {
         return Ok(blocked.into_iter().map(|who| (who, CommitOutcome::KeyConflict)).collect());

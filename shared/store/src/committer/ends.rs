@@ -6,17 +6,35 @@
 //! over at once where the other has none, and the other's consent head moves, because its
 //! standing counts the absorbed contact's facts from then on.
 
+use std::collections::BTreeSet;
+
 use parcours_domain::shard_of;
 
 use super::ContactCommit;
 use crate::{
-    db::{Tx, listed},
+    db::{Tx, in_rows, listed},
     error::StoreError,
     side::{
         inbox::{self, InboxWrite},
         sql::{Sql, vals},
     },
 };
+
+/// Takes the contacts that a batch ends, before anything of theirs is written: whoever resolves
+/// their identities holds the contact and then meets its inbox, and so must this.
+pub(super) async fn lock_absorbed(tx: &Tx, commits: &[&ContactCommit]) -> Result<(), StoreError> {
+    let ending: BTreeSet<_> = commits
+        .iter()
+        .filter(|commit| commit.absorbed_into.is_some())
+        .map(|commit| (commit.tenant, commit.contact))
+        .collect();
+    if ending.is_empty() || !tx.is_postgres() {
+        return Ok(());
+    }
+    let keys = ending.into_iter().map(|(tenant, contact)| vals![tenant.0, contact.0]);
+    let sql = Sql::default().text("SELECT id FROM contact WHERE (tenant_id, id) IN ");
+    in_rows(sql, keys).text(" ORDER BY tenant_id, id FOR NO KEY UPDATE").all(tx).await.map(|_| ())
+}
 
 /// Ends the absorbed contacts of a batch.
 pub(super) async fn absorbed(

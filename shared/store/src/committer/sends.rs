@@ -2,8 +2,8 @@
 //!
 //! What always holds: a send key is used once, ever, and message, queue row and head appear with
 //! it or not at all; the message's address is the contact's at this commit; a new address leaves
-//! what is known about it (suppression, objection) untouched; an address that is gone takes with it
-//! every permission judged before.
+//! what is known about it (suppression, objection) untouched; an address that changes or is gone
+//! takes with it every permission judged before.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// Address row, the contact's pointer to it, and the head of its consent.
 pub(super) async fn addresses(tx: &Tx, commits: &[&ContactCommit]) -> Result<(), StoreError> {
-    let (mut rows, mut pointers, mut heads) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let (mut rows, mut pointers) = (BTreeMap::new(), BTreeMap::new());
     for commit in commits {
         let Some(new) = &commit.address else { continue };
         let (tenant, channel, hmac) = (commit.tenant.0, new.channel.as_str(), new.hmac.0);
@@ -28,8 +28,8 @@ pub(super) async fn addresses(tx: &Tx, commits: &[&ContactCommit]) -> Result<(),
             vals![tenant, channel, hmac.to_vec(), new.key_version, sealed, 1_i64, at]
         });
         let contact = commit.contact.0;
-        pointers.push(vals![tenant, contact, channel, hmac.to_vec(), ms(commit.now)]);
-        heads.push(vals![tenant, contact, channel, 0_i64]);
+        let pointer = vals![tenant, contact, channel, hmac.to_vec(), ms(commit.now)];
+        pointers.insert((commit.tenant, commit.contact, channel), pointer);
     }
     let columns =
         ["tenant_id", "channel", "hmac", "key_version", "ciphertext", "version", "created_at"];
@@ -41,35 +41,49 @@ pub(super) async fn addresses(tx: &Tx, commits: &[&ContactCommit]) -> Result<(),
         )
         .run(tx, rows.into_values().collect())
         .await?;
-    Insert::new("contact_address", &["tenant_id", "contact_id", "channel", "hmac", "since"])
+    let changed = Insert::new("contact_address", &POINTER)
         .suffix(
             "ON CONFLICT (tenant_id, contact_id, channel) DO UPDATE \
              SET hmac = excluded.hmac, since = excluded.since \
-             WHERE contact_address.hmac <> excluded.hmac",
+             WHERE contact_address.hmac <> excluded.hmac \
+             RETURNING tenant_id, contact_id, channel",
         )
-        .run(tx, pointers)
+        .returning(tx, pointers.into_values().collect())
         .await?;
-    Insert::new("consent_head", &["tenant_id", "contact_id", "channel", "version"])
-        .suffix("ON CONFLICT DO NOTHING")
-        .run(tx, heads)
-        .await?;
-    addresses_gone(tx, commits).await
+    let mut moved = BTreeSet::new();
+    for row in changed {
+        moved.insert((row.id("tenant_id")?, row.id("contact_id")?, row.get("channel")?));
+    }
+    moved.extend(addresses_gone(tx, commits).await?);
+    move_heads(tx, moved).await
 }
 
-/// Drops the pointers of contacts without an address any more, then moves their heads: last, after
-/// any address row, and in the order in which a sender's final commit takes them.
-async fn addresses_gone(tx: &Tx, commits: &[&ContactCommit]) -> Result<(), StoreError> {
+const POINTER: [&str; 5] = ["tenant_id", "contact_id", "channel", "hmac", "since"];
+
+/// A contact's channel.
+type Head = (TenantId, ContactId, String);
+
+/// Drops the pointers of contacts without an address any more; whose they were.
+async fn addresses_gone(tx: &Tx, commits: &[&ContactCommit]) -> Result<Vec<Head>, StoreError> {
     let channel = Channel::Email.as_str();
-    let gone: BTreeSet<_> = commits
+    let gone: Vec<Head> = commits
         .iter()
         .filter(|commit| commit.address_gone && commit.address.is_none())
-        .map(|commit| (commit.tenant, commit.contact))
+        .map(|commit| (commit.tenant, commit.contact, channel.to_owned()))
         .collect();
-    let keys = gone.iter().map(|(tenant, contact)| vals![tenant.0, contact.0, channel]).collect();
+    let keys = gone.iter().map(|(tenant, contact, _)| vals![tenant.0, contact.0, channel]);
     let delete = ("DELETE FROM contact_address WHERE (tenant_id, contact_id, channel) IN ", "");
-    listed(tx, delete, keys).await?;
-    let heads =
-        gone.iter().map(|(tenant, contact)| vals![tenant.0, contact.0, channel, 1_i64]).collect();
+    listed(tx, delete, keys.collect()).await?;
+    Ok(gone)
+}
+
+/// Moves the heads of these contacts, made with their first address: last, after any address row,
+/// and in the order in which a sender's final commit takes them.
+async fn move_heads(tx: &Tx, moved: BTreeSet<Head>) -> Result<(), StoreError> {
+    let heads = moved
+        .into_iter()
+        .map(|(tenant, contact, channel)| vals![tenant.0, contact.0, channel, 0_i64])
+        .collect();
     Insert::new("consent_head", &["tenant_id", "contact_id", "channel", "version"])
         .suffix(
             "ON CONFLICT (tenant_id, contact_id, channel) \

@@ -14,12 +14,15 @@ CREATE TABLE install (
   clock_set_at BIGINT,           -- machine time at which product_now was stored
   halted_at BIGINT,
   halt_reason TEXT,
+  restored_from BIGINT,          -- product time of the backup, until sending is released
+  caught_up_at BIGINT,           -- product time up to which a restore has caught up; null: not yet
   root_key_check BYTEA NOT NULL
 );
 
 CREATE TABLE worker (
   incarnation UUID NOT NULL PRIMARY KEY,
   beat BIGINT NOT NULL,
+  high_water BIGINT NOT NULL,    -- highest product time seen, moved at beats
   started_at BIGINT NOT NULL,
   dead_at BIGINT,
   host TEXT NOT NULL
@@ -29,7 +32,7 @@ CREATE TABLE shard (
   id BIGINT NOT NULL PRIMARY KEY,
   owner UUID,
   epoch BIGINT NOT NULL,
-  high_water BIGINT NOT NULL
+  high_water BIGINT NOT NULL     -- of former owners; a new owner's time begins at or above it
 );
 
 -- Brands, keys, documents -----------------------------------------------------------------------
@@ -381,7 +384,7 @@ CREATE TABLE send_queue (
   class TEXT NOT NULL,
   not_before BIGINT NOT NULL,    -- product time
   expires_at BIGINT NOT NULL,    -- product time
-  phase BIGINT NOT NULL,         -- 0 queued, 1 claimed, 2 dot_sent
+  phase BIGINT NOT NULL,         -- 0 queued, 1 claimed, 2 dot_sent, 3 may have left (restored)
   claim_id UUID,
   claim_owner UUID,              -- incarnation that claimed
   lease_until BIGINT,            -- machine time

@@ -4,15 +4,16 @@
 //! back; a second process is refused by name of the first; a new root key is on disk before the
 //! install that depends on it.
 
+mod beat;
 mod host;
 mod postgres;
+mod reader;
 mod root_key;
 mod sqlite;
 
 use std::sync::Arc;
 
 use sea_orm::ConnectionTrait as _;
-use subtle::ConstantTimeEq as _;
 use tokio::{sync::Mutex, task::JoinHandle};
 use uuid::Uuid;
 
@@ -24,12 +25,17 @@ use crate::{
     keys::{KeyCache, RootKey},
     loader::Loader,
     migration,
+    pulse::Pulse,
     shard::{self, Ownership},
     side::sql::{Sql, random, vals},
     store::{Inner, Install, Store, StoreConfig, machine_now},
     watch::Watch,
 };
 
+pub(crate) use reader::Reader;
+
+/// How long a reader beside the store's own process waits for it.
+const BUSY_READER: std::time::Duration = std::time::Duration::from_secs(10);
 /// How often partitions are made ahead of time.
 const PARTITION_PERIOD: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 
@@ -38,16 +44,10 @@ pub(crate) struct Hold {
     db: Db,
     worker: Option<Uuid>,
     tasks: Vec<JoinHandle<()>>,
-    lock: Mutex<Option<Lock>>,
-}
-
-enum Lock {
-    /// The locked file; closing it unlocks.
-    File(#[expect(dead_code, reason = "held for its lock")] std::fs::File),
-    /// The session that holds the worker lock.
-    Session(postgres::WorkerLock),
-    /// A process without the worker role on PostgreSQL shares the store with others.
-    Shared,
+    /// The session that holds the worker lock, and beats.
+    session: Arc<Mutex<Option<postgres::WorkerLock>>>,
+    /// SQLite: the locked file; closing it unlocks.
+    file: Mutex<Option<std::fs::File>>,
 }
 
 impl Hold {
@@ -63,7 +63,8 @@ impl Hold {
 
     /// Gives the lock back.
     pub(crate) async fn unlock(&self) {
-        if let Some(Lock::Session(session)) = self.lock.lock().await.take() {
+        drop(self.file.lock().await.take());
+        if let Some(session) = self.session.lock().await.take() {
             session.release().await;
         }
     }
@@ -82,30 +83,52 @@ impl Drop for Hold {
 }
 
 pub(crate) async fn open(config: StoreConfig) -> Result<Store, StoreError> {
-    let (db, mut lock, checkpoints) = match sqlite::path_of(&config.url) {
+    let (db, file, checkpoints) = match sqlite::path_of(&config.url) {
         Some(path) => {
             let file = sqlite::lock(&path)?;
             let (db, checkpoints) = sqlite::connect(&path).await?;
-            (db, Lock::File(file), Some(checkpoints))
+            (db, Some(file), Some(checkpoints))
         }
-        None => (postgres::connect(&config.url).await?, Lock::Shared, None),
+        None => (postgres::connect(&config.url).await?, None, None),
     };
     migration::run(&db).await?;
     migration::partition::ensure(&db, machine_now()).await?;
     let (install, root) = install(&db, &config).await?;
     let incarnation = Uuid::from_bytes(random()?);
-    let mut ownership = Ownership::none(incarnation);
-    if config.worker_role {
-        if db.backend() == Backend::Postgres {
-            lock = Lock::Session(postgres::worker_lock(&config.url, &db).await?);
-        }
-        ownership = shard::take_all(&db, incarnation, install.shards, &host::name()).await?;
-    }
     let mut tasks = vec![tokio::spawn(partitions(db.clone()))];
     tasks.extend(checkpoints.map(|connection| tokio::spawn(sqlite::checkpoints(connection))));
     let worker = config.worker_role.then_some(incarnation);
-    let hold = Hold { db: db.clone(), worker, tasks, lock: Mutex::new(Some(lock)) };
+    let (session, file) = (Arc::default(), Mutex::new(file));
+    let mut hold = Hold { db: db.clone(), worker, tasks, session, file };
+    let ownership = match config.worker_role {
+        true => take_over(&config.url, &mut hold, incarnation, install.shards).await?,
+        false => Ownership::none(incarnation),
+    };
     Ok(assemble(&config, Parts { db, install, root, ownership, hold }))
+}
+
+/// Becomes the worker: takes its lock, registers, takes the shards, begins to beat.
+async fn take_over(
+    url: &str,
+    hold: &mut Hold,
+    incarnation: Uuid,
+    shards: u16,
+) -> Result<Ownership, StoreError> {
+    let (pulse, heart) = match hold.db.backend() {
+        // The file's lock cannot pass to another process while this one lives, however late its
+        // beats are: a slow disk is no reason to refuse commits.
+        Backend::Sqlite => (Pulse::new(None), beat::Heart::Shared(hold.db.clone())),
+        Backend::Postgres => {
+            *hold.session.lock().await = Some(postgres::worker_lock(url, &hold.db).await?);
+            (Pulse::with_deadline(), beat::Heart::Session(Arc::clone(&hold.session)))
+        }
+    };
+    let pulse = Arc::new(pulse);
+    let who = (shards, host::name());
+    let ownership =
+        shard::take_all(&hold.db, incarnation, (who.0, &who.1), Arc::clone(&pulse)).await?;
+    hold.tasks.push(tokio::spawn(beat::run(heart, incarnation, pulse)));
+    Ok(ownership)
 }
 
 struct Parts {
@@ -154,7 +177,7 @@ async fn partitions(db: Db) {
 async fn install(db: &Db, config: &StoreConfig) -> Result<(Install, RootKey), StoreError> {
     if let Some((install, check)) = read_install(db.read()).await? {
         let root = root_key::find(&config.root_key, false)?;
-        if !bool::from(root.check(install.id).ct_eq(check.as_slice())) {
+        if !root.fits(install.id, &check) {
             return Err(KeyFault::WrongRoot.into());
         }
         return Ok((install, root));
@@ -163,9 +186,7 @@ async fn install(db: &Db, config: &StoreConfig) -> Result<(Install, RootKey), St
     create_install(db, config, &root).await?;
     match read_install(db.read()).await? {
         // Another process may have made it meanwhile, with its own key.
-        Some((install, check)) if bool::from(root.check(install.id).ct_eq(check.as_slice())) => {
-            Ok((install, root))
-        }
+        Some((install, check)) if root.fits(install.id, &check) => Ok((install, root)),
         Some(_) => Err(KeyFault::WrongRoot.into()),
         None => Err(StoreError::Damaged("install")),
     }

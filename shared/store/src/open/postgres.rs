@@ -1,7 +1,8 @@
 //! PostgreSQL: one pool, settings that end a frozen session, and the lock of the worker role.
 //!
 //! What always holds: a server with `fsync`, `full_page_writes` or `synchronous_commit` off is
-//! refused; the worker lock belongs to a session, so it goes with the process that held it.
+//! refused; the worker lock belongs to a session, so it goes with the process that held it; a
+//! transaction whose client stands still or cannot be reached is ended by the server.
 
 use std::{str::FromStr as _, time::Duration};
 
@@ -11,10 +12,13 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{host, setting};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{beat, host, setting};
 use crate::{
     db::{Backend, Db},
-    error::StoreError,
+    error::{Cause, StoreError},
     shard,
 };
 
@@ -26,10 +30,14 @@ const WORKER_LOCK: i64 = 0x7061_7263_776f_726b;
 const TAKE_OVER: Duration = Duration::from_millis(1_500);
 const TAKE_OVER_STEP: Duration = Duration::from_millis(100);
 
-/// Session settings. A transaction whose client stands still is ended by the server, so that it
-/// cannot hold its locks against a successor.
-const SESSION: [(&str, &str); 4] = [
-    ("idle_in_transaction_session_timeout", "5000"),
+/// How long a beat may wait for its answer before its connection is given up.
+const BEAT_ANSWER: Duration = Duration::from_secs(2);
+
+/// Session settings. A transaction whose client stands still is ended by the server after 2 s, one
+/// whose client's machine is gone after 3 s, so that neither holds its locks against a successor.
+const SESSION: [(&str, &str); 5] = [
+    ("idle_in_transaction_session_timeout", "2000"),
+    ("tcp_user_timeout", "3000"),
     ("lock_timeout", "10000"),
     ("statement_timeout", "60000"),
     ("client_min_messages", "warning"),
@@ -64,16 +72,60 @@ async fn assert_durable(on: &DatabaseConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The session that holds the worker role of this database.
-pub(super) struct WorkerLock(PgConnection);
+/// The session that holds the worker role of this database and carries the beat. When it is lost
+/// a new one is made; whether this worker still is one is for its row to say, not for the lock.
+pub(super) struct WorkerLock {
+    options: PgConnectOptions,
+    session: Option<PgConnection>,
+    locked: bool,
+}
 
 impl WorkerLock {
     /// Ends the session, and with it the lock.
     pub(super) async fn release(self) {
-        if let Err(error) = self.0.close().await {
+        if let Some(session) = self.session
+            && let Err(error) = session.close().await
+        {
             tracing::debug!(%error, "the session of the worker lock did not close cleanly");
         }
     }
+
+    /// Writes a sign of life; false when this incarnation was declared dead.
+    pub(super) async fn beat(&mut self, of: Uuid, product_ms: i64) -> Result<bool, StoreError> {
+        // Taken out meanwhile, so that a session that failed or hangs is not used again.
+        let (session, locked) = (self.session.take(), self.locked);
+        self.locked = false;
+        let beat = self.beat_on(session, locked, (of, product_ms));
+        let (session, locked, alive) = match timeout(BEAT_ANSWER, beat).await {
+            Ok(done) => done?,
+            Err(_) => return Err(StoreError::Unavailable(Cause::NoAnswer)),
+        };
+        (self.session, self.locked) = (Some(session), locked);
+        Ok(alive)
+    }
+
+    async fn beat_on(
+        &self,
+        session: Option<PgConnection>,
+        locked: bool,
+        (of, product_ms): (Uuid, i64),
+    ) -> Result<(PgConnection, bool, bool), StoreError> {
+        let mut session = match session {
+            Some(session) => session,
+            None => self.options.connect().await?,
+        };
+        // Not having it keeps nobody from beating: the server may not have noticed yet that the
+        // session before has ended.
+        let locked = locked || try_lock(&mut session).await?;
+        let row = sqlx::query(beat::BEAT).bind(product_ms).bind(of);
+        let alive = row.execute(&mut session).await?.rows_affected() == 1;
+        Ok((session, locked, alive))
+    }
+}
+
+async fn try_lock(session: &mut PgConnection) -> Result<bool, StoreError> {
+    let lock = sqlx::query("SELECT pg_try_advisory_lock($1) AS taken").bind(WORKER_LOCK);
+    Ok(lock.fetch_one(session).await?.try_get("taken")?)
 }
 
 /// Takes the worker role, or says who has it.
@@ -82,13 +134,8 @@ pub(super) async fn worker_lock(url: &str, db: &Db) -> Result<WorkerLock, StoreE
     let mut session = options.connect().await?;
     let deadline = tokio::time::Instant::now() + TAKE_OVER;
     loop {
-        let taken: bool = sqlx::query("SELECT pg_try_advisory_lock($1) AS taken")
-            .bind(WORKER_LOCK)
-            .fetch_one(&mut session)
-            .await?
-            .try_get("taken")?;
-        if taken {
-            return Ok(WorkerLock(session));
+        if try_lock(&mut session).await? {
+            return Ok(WorkerLock { options, session: Some(session), locked: true });
         }
         if tokio::time::Instant::now() >= deadline {
             let by = shard::live_worker(db).await?;

@@ -46,7 +46,8 @@ pub use contacts::{ContactAddress, ContactView};
 pub use counters::CounterValue;
 pub use delivery::{
     ClaimOrder, Claimed, DeliveryDoor, DotAnswer, DotRequest, DotTimes, Finished, MailboxPut,
-    Moments, NewAttempt, Retry, Settled, Suppress, TopicNow, UnknownPolicy,
+    MayHaveLeft, Moments, NewAttempt, QueuedGroup, Released, Retry, Settled, Suppress, TopicNow,
+    UnknownPolicy,
 };
 pub use documents::{DocumentHead, DocumentRow, DocumentStatus, NewDocument, Published};
 pub use idempotency::{Begun, IdempotencyKey};

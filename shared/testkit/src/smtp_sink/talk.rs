@@ -1,6 +1,6 @@
 //! One conversation of the sink with a client.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Instant};
 
 use rustls::{
     ServerConfig,
@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{At, KEY, Received, SmtpSink, State, locked, rule::Action};
+use super::{At, Gate, KEY, Received, SmtpSink, State, locked, rule::Action};
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -31,6 +31,7 @@ struct Talk {
     connection: usize,
     message: usize,
     mail_from: String,
+    parameters: String,
     rcpt: Vec<String>,
     auth: Vec<String>,
     tls: bool,
@@ -52,6 +53,7 @@ pub(super) async fn serve(stream: TcpStream, state: Arc<State>) {
         connection,
         message: 0,
         mail_from: String::new(),
+        parameters: String::new(),
         rcpt: Vec::new(),
         auth: Vec::new(),
         tls: options.tls,
@@ -133,7 +135,7 @@ impl Talk {
             } else if upper.starts_with("AUTH") {
                 At::Auth
             } else if upper.starts_with("MAIL FROM:") {
-                self.begin(path(&line));
+                self.begin(&line);
                 At::MailFrom
             } else if upper.starts_with("RCPT TO:") {
                 self.rcpt.push(path(&line));
@@ -163,19 +165,25 @@ impl Talk {
         }
     }
 
-    fn begin(&mut self, from: String) {
+    fn begin(&mut self, line: &str) {
         let mut messages = locked(&self.state.messages);
         self.message = *messages;
         *messages += 1;
-        self.mail_from = from;
+        self.mail_from = path(line);
+        self.parameters = line.split_once('>').map_or("", |(_, rest)| rest.trim()).to_owned();
         self.rcpt.clear();
     }
 
     async fn accept(&mut self, at: At, line: &str) -> io::Result<Next> {
         match at {
             At::Hello => {
-                let auth = if self.state.options.auth { "250-AUTH PLAIN LOGIN\r\n" } else { "" };
-                self.say(&format!("250-sink\r\n{auth}250 SMTPUTF8")).await?;
+                let auth = match (self.state.options.auth, self.state.options.auth_login) {
+                    (true, _) => "250-AUTH PLAIN LOGIN\r\n",
+                    (false, true) => "250-AUTH LOGIN\r\n",
+                    (false, false) => "",
+                };
+                let last = if self.state.options.ascii_only { "8BITMIME" } else { "SMTPUTF8" };
+                self.say(&format!("250-sink\r\n{auth}250 {last}")).await?;
             }
             At::Auth => self.authenticate(line).await?,
             At::Data => return self.data().await,
@@ -203,6 +211,7 @@ impl Talk {
     }
 
     async fn data(&mut self) -> io::Result<Next> {
+        let at = std::time::SystemTime::now();
         self.say("354 go").await?;
         let mut raw = Vec::new();
         let mut first = true;
@@ -222,11 +231,14 @@ impl Talk {
         }
         let received = Received {
             mail_from: self.mail_from.clone(),
+            parameters: self.parameters.clone(),
             rcpt: self.rcpt.clone(),
             raw,
             connection: self.connection,
+            at,
             tls: self.tls,
             auth: self.auth.clone(),
+            accepted: Instant::now(),
         };
         match self.state.action(At::Dot, &self.rcpt, self.message) {
             Some(Action::Reply(lines)) => {
@@ -235,13 +247,13 @@ impl Talk {
             }
             Some(Action::HangUp) => return Ok(Next::Close),
             Some(Action::AcceptAndHangUp) => {
-                self.state.received.send_modify(|list| list.push(received));
+                self.keep(received);
                 return Ok(Next::Close);
             }
-            Some(Action::Hold(gate)) => gate.pass().await,
+            Some(Action::Hold(gate)) => self.hold(&gate).await,
             None => {}
         }
-        self.state.received.send_modify(|list| list.push(received));
+        self.keep(received);
         self.say("250 2.0.0 queued as SINK").await?;
         Ok(Next::Go)
     }
@@ -255,10 +267,21 @@ impl Talk {
             }
             Some(Action::HangUp | Action::AcceptAndHangUp) => Ok(Next::Close),
             Some(Action::Hold(gate)) => {
-                gate.pass().await;
+                self.hold(&gate).await;
                 Ok(Next::Go)
             }
         }
+    }
+
+    async fn hold(&mut self, gate: &Gate) {
+        locked(&self.state.held).insert(self.connection, self.rcpt.clone());
+        gate.pass().await;
+        locked(&self.state.held).remove(&self.connection);
+    }
+
+    fn keep(&self, received: Received) {
+        let received = Received { accepted: Instant::now(), ..received };
+        self.state.received.send_modify(|list| list.push(received));
     }
 
     async fn say(&mut self, lines: &str) -> io::Result<()> {

@@ -16,6 +16,7 @@ pub mod problem;
 pub mod quarantine;
 pub mod run;
 pub mod secret;
+pub mod sending;
 pub mod status;
 
 pub use page::PageOf;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use parcours_domain::EmailAddress;
 use parcours_testkit::smtp_sink::{At, Gate, Rule, SinkOptions, SmtpSink};
 use proptest::prelude::*;
 
@@ -199,6 +200,43 @@ async fn credentials_are_given_as_the_server_asks() {
     let failure = Connection::connect(&target).await.unwrap_err();
     assert_eq!((failure.stage, failure.code), (Stage::Auth, Some(535)));
     assert!(!format!("{target:?} {failure:?}").contains("AHUAcA"));
+}
+
+#[tokio::test]
+async fn a_server_that_knows_only_auth_login_is_told_name_and_password_one_by_one() {
+    let options = SinkOptions { auth_login: true, ..SinkOptions::default() };
+    let sink = SmtpSink::with(options).await.unwrap();
+    let credentials = SmtpCredentials { username: "u".into(), password: "p".into() };
+    let target = SmtpTarget { credentials: Some(credentials), ..target(&sink) };
+    let mut connection = Connection::connect(&target).await.unwrap();
+    send(&mut connection, b"A: b\r\n\r\nx\r\n").await.unwrap();
+    assert_eq!(sink.received()[0].auth, ["AUTH LOGIN", "dQ==", "cA=="]);
+}
+
+#[tokio::test]
+async fn an_internationalised_address_goes_where_it_is_taken_and_nowhere_else() {
+    let zoe: EmailAddress = "zoé@exemple.example".parse().unwrap();
+    let sink = SmtpSink::start().await.unwrap();
+    let mut connection = Connection::connect(&target(&sink)).await.unwrap();
+    connection.envelope(FROM, &zoe).await.unwrap();
+    let bytes = build(&parts(&zoe)).unwrap();
+    connection.data(&bytes).await.unwrap();
+    let received = sink.received().remove(0);
+    assert_eq!(received.rcpt, [zoe.expose()]);
+    assert_eq!(received.parameters, "SMTPUTF8");
+    assert_eq!(received.raw, bytes);
+    // A plain address asks for nothing special on the same connection.
+    send(&mut connection, b"A: b\r\n\r\nx\r\n").await.unwrap();
+    assert_eq!(sink.received()[1].parameters, "");
+
+    let ascii = SmtpSink::with(SinkOptions { ascii_only: true, ..SinkOptions::default() });
+    let ascii = ascii.await.unwrap();
+    let mut connection = Connection::connect(&target(&ascii)).await.unwrap();
+    let failure = connection.envelope(FROM, &zoe).await.unwrap_err();
+    assert_eq!(classify(&failure), Verdict::FailMessage, "the address is not at fault");
+    assert!(connection.is_usable());
+    send(&mut connection, b"A: b\r\n\r\nx\r\n").await.unwrap();
+    assert_eq!(ascii.received().len(), 1);
 }
 
 #[tokio::test]

@@ -1,0 +1,72 @@
+//! The beat: every second this worker says that it lives, on a connection of its own.
+//!
+//! What always holds: the write is conditional on not being declared dead; a beat that finds no
+//! row ends this worker's right to commit for good; one that fails is tried again a second later.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::Mutex,
+    time::{MissedTickBehavior, interval},
+};
+use uuid::Uuid;
+
+use super::postgres::WorkerLock;
+use crate::{
+    db::Db,
+    error::StoreError,
+    pulse::{Pulse, boot_ms},
+    side::sql::{Sql, vals},
+};
+
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// On both databases; `$1` is the product time, `$2` the incarnation.
+pub(super) const BEAT: &str = "UPDATE worker SET beat = beat + 1, \
+     high_water = CASE WHEN high_water < $1 THEN $1 ELSE high_water END \
+     WHERE incarnation = $2 AND dead_at IS NULL";
+
+/// Where the beat is written.
+pub(super) enum Heart {
+    /// SQLite has one writing connection, which the beat shares.
+    Shared(Db),
+    /// PostgreSQL: the session that holds the worker lock.
+    Session(Arc<Mutex<Option<WorkerLock>>>),
+}
+
+impl Heart {
+    /// Whether this incarnation is still alive by the database.
+    async fn beat(&self, incarnation: Uuid, product_ms: i64) -> Result<bool, StoreError> {
+        match self {
+            Self::Shared(db) => {
+                let tx = db.begin().await?;
+                let alive = Sql::new(BEAT, vals![product_ms, incarnation]).run(&tx).await?;
+                tx.commit().await?;
+                Ok(alive == 1)
+            }
+            Self::Session(lock) => match lock.lock().await.as_mut() {
+                Some(lock) => lock.beat(incarnation, product_ms).await,
+                None => Err(StoreError::closed()),
+            },
+        }
+    }
+}
+
+/// Beats until aborted, or until the database says that this incarnation is dead.
+pub(super) async fn run(heart: Heart, incarnation: Uuid, pulse: Arc<Pulse>) {
+    let mut tick = interval(PERIOD);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let sent = boot_ms();
+        match heart.beat(incarnation, pulse.product_ms()).await {
+            Ok(true) => pulse.taken(sent),
+            Ok(false) => {
+                tracing::error!(%incarnation, "declared dead by another; nothing more is committed");
+                pulse.lose();
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "a sign of life was not written"),
+        }
+    }
+}
