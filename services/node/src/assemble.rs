@@ -57,12 +57,7 @@ impl Node {
     /// # Errors
     /// The store cannot be opened or is held by another process, or the port is taken.
     pub async fn start(config: &NodeConfig) -> anyhow::Result<Self> {
-        let mut opening = config.store()?;
-        opening.watcher = Some(Arc::new(maintenance::StoreMetrics));
-        let store = Store::open(opening).await.map_err(explain_held)?;
-        let clock = Arc::new(clock_of(&store, config).await?);
-        let time = Arc::clone(&clock);
-        store.follow_time(move || time.now());
+        let (store, clock) = open(config).await?;
         let chance: Arc<dyn Chance> = match config.seeded_chance {
             Some(key) => Arc::new(SeededChance(MacKey(key))),
             None => Arc::new(OsChance),
@@ -249,6 +244,17 @@ impl Node {
         drop(self.consent);
         self.store.close().await;
     }
+}
+
+/// The open store, watched, and the product clock that it follows.
+async fn open(config: &NodeConfig) -> anyhow::Result<(Store, Arc<ProductClock>)> {
+    let mut opening = config.store()?;
+    opening.watcher = Some(Arc::new(maintenance::StoreMetrics));
+    let store = Store::open(opening).await.map_err(explain_held)?;
+    let clock = Arc::new(clock_of(&store, config).await?);
+    let time = Arc::clone(&clock);
+    store.follow_time(move || time.now());
+    Ok((store, clock))
 }
 
 /// Says how to go on when another process has the store.
