@@ -290,8 +290,6 @@ fn product_clock(stored: Option<StoredClock>, seen: Timestamp) -> ProductClock {
         }
         None => ProductClock::real(),
         Some(StoredClock { at, speed: 0, .. }) => ProductClock::standing(at.max(seen)),
-        Some(running) => {
-            ProductClock::running_from(running.at_machine(machine_now()).max(seen))
-        }
+        Some(running) => ProductClock::running_from(running.at_machine(machine_now()).max(seen)),
     }
 }
