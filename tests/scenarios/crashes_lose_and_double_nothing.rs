@@ -17,6 +17,8 @@ const SPANS: Spans = Spans { pause: 1, listen: 2 };
 /// A kill comes at any moment of so many milliseconds after a batch was answered: longer than a
 /// batch takes from arrival to answer, and a message from its step to its outcome.
 const SPREAD_MS: usize = 120;
+/// Clients that have had no answer for so long will have none.
+const STUCK: Duration = Duration::from_secs(100);
 
 /// One client's batches: orders of random users, and replies to some of its earlier ones.
 fn batches(client: usize, count: usize, users: usize, mut dice: Dice) -> Vec<Vec<Item>> {
@@ -55,11 +57,16 @@ fn crash_run(test: &str, ground: &Ground) {
 
     let before = stage.ledger.answered();
     for kill in 1..=KILLS {
-        stage.runtime.block_on(async {
-            stage.ledger.until_answered(before + kill * CLIENTS * count / (KILLS + 1)).await;
-            // The moment is random; nothing is waited for.
-            tokio::time::sleep(Duration::from_millis(dice.below(SPREAD_MS) as u64)).await;
+        let wanted = before + kill * CLIENTS * count / (KILLS + 1);
+        // The moment is random; nothing is waited for.
+        let moment = Duration::from_millis(dice.below(SPREAD_MS) as u64);
+        let answered = stage.runtime.block_on(async {
+            let answers = stage.ledger.until_answered(wanted);
+            let answered = tokio::time::timeout(STUCK, answers).await;
+            tokio::time::sleep(moment).await;
+            answered
         });
+        assert!(answered.is_ok(), "no answers before kill {kill}: {:?}", stage.ledger);
         stage.supervisor.kill(ALL_ROLES).unwrap();
         // What is on disk is whole at any moment, not only once it was repaired.
         assert_none(&stage.history(SPANS).check_midway());

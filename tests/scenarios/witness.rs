@@ -283,7 +283,7 @@ impl Stage {
         let begun = Instant::now();
         while !seen() {
             assert!(begun.elapsed() < QUIET, "waited too long: {what}");
-            self.runtime.block_on(tokio::time::sleep(LOOK));
+            self.runtime.block_on(async { tokio::time::sleep(LOOK).await });
         }
     }
 

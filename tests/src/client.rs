@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc, Mutex, Once, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -49,13 +50,24 @@ pub struct Item {
 }
 
 /// What all clients of a test have written down.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Ledger {
     events: Mutex<Vec<SentEvent>>,
     requests: AtomicU64,
     attempts: AtomicUsize,
     refusals: Mutex<BTreeMap<(u16, String), usize>>,
     answered: watch::Sender<usize>,
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("requests", &self.requests)
+            .field("attempts", &self.attempts)
+            .field("answered", &self.answered())
+            .field("refusals", &self.refusals())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Ledger {
