@@ -259,6 +259,7 @@ impl Durable for Double {
         _: TenantId,
         contact: ContactId,
         keys: Vec<StoredKey>,
+        what: LoadWhat,
     ) -> Result<Activation, StoreError> {
         let known = self.known(&keys);
         let mut inner = self.inner();
@@ -274,7 +275,10 @@ impl Durable for Double {
             handle: Handle(contact.bytes()),
             state: row.state,
             merged_into: row.merged_into,
-            inbox: row.inbox.into_iter().take(256).collect(),
+            inbox: match what {
+                LoadWhat::State => Vec::new(),
+                LoadWhat::StateAndInbox => row.inbox.into_iter().take(256).collect(),
+            },
         };
         Ok((loaded, known))
     }

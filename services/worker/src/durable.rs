@@ -9,7 +9,7 @@ use parcours_domain::{
 };
 use parcours_queue::TimerEntry;
 pub use parcours_store::{
-    CommitOutcome, ContactCommit, InboxMarks, InboxRow, KnownKey, Loaded, NewAddress, NewEvent,
+    CommitOutcome, ContactCommit, InboxMarks, InboxRow, KnownKey, LoadWhat, Loaded, NewAddress, NewEvent,
     NewInbox, NewMessage, NewQuarantine, TimerChange, TimerCursor,
 };
 use parcours_store::{
@@ -81,12 +81,13 @@ pub trait Durable: Send + Sync {
     /// How many shards the install has.
     fn shards(&self) -> u16;
 
-    /// Reads a contact, its inbox and which of these keys are known.
+    /// Reads a contact, if asked its inbox, and which of these keys are known.
     async fn load(
         &self,
         tenant: TenantId,
         contact: ContactId,
         keys: Vec<StoredKey>,
+        what: LoadWhat,
     ) -> Result<Activation, StoreError>;
 
     /// Which of these keys are known.
@@ -200,9 +201,10 @@ impl Durable for StoreDurable {
         tenant: TenantId,
         contact: ContactId,
         keys: Vec<StoredKey>,
+        what: LoadWhat,
     ) -> Result<Activation, StoreError> {
         let question = vec![(LoadKey { tenant, contact }, keys)];
-        let answer = self.loader.load(question).await?.pop();
+        let answer = self.loader.load(question, what).await?.pop();
         match answer {
             Some((loaded, known)) if loaded.exists => Ok((loaded, known)),
             Some(_) | None => Err(StoreError::NotFound),

@@ -128,11 +128,14 @@ impl ConnectionTrait for Tx {
     }
 }
 
-/// Values that one SQLite statement may bind; PostgreSQL's limit (65,535) is higher.
+/// Values that one SQLite statement may bind; on PostgreSQL a column is one value.
 const BINDS_MAX: usize = 32_766;
 
-/// Row counts of the statements that a long list is cut into, so that few different texts are
-/// prepared; a rest below the least is one statement of its own.
+/// Rows of one statement on PostgreSQL.
+const ROWS_MAX: usize = 4_096;
+
+/// Row counts of the statements that a long list is cut into on SQLite, so that few different
+/// texts are prepared; a rest below the least is one statement of its own.
 const CHUNKS: [usize; 6] = [512, 256, 128, 64, 32, 16];
 
 /// A multi-row insert: `Insert::new("t", &["a", "b"]).suffix("ON CONFLICT DO NOTHING")`.
@@ -154,11 +157,11 @@ impl Insert {
         self
     }
 
-    fn statements(&self, rows: Vec<Vec<Value>>) -> Vec<Sql> {
+    fn statements(&self, on: &impl ConnectionTrait, rows: Vec<Vec<Value>>) -> Vec<Sql> {
         let mut statements = Vec::new();
         let mut rows = rows.into_iter();
         while rows.len() > 0 {
-            let take = chunk_len(rows.len(), self.columns);
+            let take = chunk_len(on, rows.len(), self.columns);
             let sql = Sql::default().text(&self.head).rows(rows.by_ref().take(take));
             statements.push(sql.text(" ").text(self.suffix));
         }
@@ -172,7 +175,7 @@ impl Insert {
         rows: Vec<Vec<Value>>,
     ) -> Result<u64, StoreError> {
         let mut done = 0;
-        for sql in self.statements(rows) {
+        for sql in self.statements(on, rows) {
             done += sql.run(on).await?;
         }
         Ok(done)
@@ -185,7 +188,7 @@ impl Insert {
         rows: Vec<Vec<Value>>,
     ) -> Result<Vec<Row>, StoreError> {
         let mut found = Vec::new();
-        for sql in self.statements(rows) {
+        for sql in self.statements(on, rows) {
             found.extend(sql.all(on).await?);
         }
         Ok(found)
@@ -203,8 +206,25 @@ pub(crate) async fn listed(
     let mut rows = rows.into_iter();
     while rows.len() > 0 {
         let columns = rows.as_slice().first().map_or(1, Vec::len);
-        let take = chunk_len(rows.len(), columns);
+        let take = chunk_len(on, rows.len(), columns);
         let sql = in_rows(Sql::default().text(head), rows.by_ref().take(take)).text(end);
+        found.extend(sql.all(on).await?);
+    }
+    Ok(found)
+}
+
+/// Runs `head rows end` over a list of any length: `WITH v (a, b) AS (VALUES `, the rows, `) ...`.
+pub(crate) async fn with_rows(
+    on: &impl ConnectionTrait,
+    (head, end): (&str, &str),
+    rows: Vec<Vec<Value>>,
+) -> Result<Vec<Row>, StoreError> {
+    let mut found = Vec::new();
+    let mut rows = rows.into_iter();
+    while rows.len() > 0 {
+        let columns = rows.as_slice().first().map_or(1, Vec::len);
+        let take = chunk_len(on, rows.len(), columns);
+        let sql = Sql::default().text(head).rows(rows.by_ref().take(take)).text(end);
         found.extend(sql.all(on).await?);
     }
     Ok(found)
@@ -217,7 +237,14 @@ pub(crate) fn in_rows(sql: Sql, rows: impl IntoIterator<Item = Vec<Value>>) -> S
 }
 
 /// How many of `rows` rows the next statement takes.
-fn chunk_len(rows: usize, columns: usize) -> usize {
+fn chunk_len(on: &impl ConnectionTrait, rows: usize, columns: usize) -> usize {
+    if on.get_database_backend() == DbBackend::Postgres {
+        return rows.min(ROWS_MAX);
+    }
+    sqlite_chunk_len(rows, columns)
+}
+
+fn sqlite_chunk_len(rows: usize, columns: usize) -> usize {
     let fits = (BINDS_MAX / columns.max(1)).max(1);
     let size = CHUNKS.into_iter().find(|size| *size <= rows && *size <= fits);
     size.unwrap_or_else(|| rows.min(fits))
@@ -227,7 +254,7 @@ fn chunk_len(rows: usize, columns: usize) -> usize {
 mod tests {
     use sea_orm::SqlxSqliteConnector;
 
-    use super::{Insert, chunk_len, in_rows};
+    use super::{Insert, in_rows, sqlite_chunk_len};
     use crate::side::sql::{Sql, vals};
 
     /// On SQLite a list of keys must be looked up, not met by reading the whole table.
@@ -266,7 +293,7 @@ mod tests {
         let cut = |mut rows: usize, columns: usize| {
             let mut sizes = Vec::new();
             while rows > 0 {
-                let size = chunk_len(rows, columns);
+                let size = sqlite_chunk_len(rows, columns);
                 sizes.push(size);
                 rows -= size;
             }
@@ -276,6 +303,6 @@ mod tests {
         assert_eq!(cut(15, 3), [15]);
         assert_eq!(cut(100, 3), [64, 32, 4]);
         assert_eq!(cut(600, 100), [256, 256, 64, 16, 8]);
-        assert!(chunk_len(100_000, 32_766) == 1);
+        assert!(sqlite_chunk_len(100_000, 32_766) == 1);
     }
 }

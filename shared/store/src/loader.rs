@@ -1,7 +1,7 @@
 //! The loader, the committer's twin: activations that wait together are read together.
 //!
 //! Callers hand in contacts and the event keys they are about to accept; one task reads states,
-//! waiting inbox rows and known keys for all who waited, in one statement each.
+//! known keys and, for who asks, waiting inbox rows for all who waited, in one statement each.
 //!
 //! What always holds: answers come in the order of the questions; what was committed before the
 //! call is seen; a state that moves afterwards is noticed by the commit.
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    db::{Db, listed},
+    db::{Db, listed, with_rows},
     error::StoreError,
     side::sql::{Row, vals},
     watch::Watch,
@@ -40,6 +40,15 @@ pub struct LoadKey {
     pub contact: ContactId,
 }
 
+/// What is read of a contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadWhat {
+    /// Its state; its inbox is left alone and comes back empty.
+    State,
+    /// Its state and its waiting inbox rows.
+    StateAndInbox,
+}
+
 /// Where a contact stands.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -55,7 +64,7 @@ pub struct Loaded {
     pub state: Option<Vec<u8>>,
     /// The contact that this one has become.
     pub merged_into: Option<ContactId>,
-    /// Waiting inbox rows, live ones first, oldest first, at most 256.
+    /// Waiting inbox rows if asked for, live ones first, oldest first, at most 256.
     pub inbox: Vec<InboxRow>,
 }
 
@@ -103,6 +112,7 @@ struct Found {
 
 struct Question {
     contacts: Vec<LoadKey>,
+    what: LoadWhat,
     keys: Vec<KeyQuestion>,
     answer: oneshot::Sender<Result<Arc<Found>, StoreError>>,
 }
@@ -120,18 +130,19 @@ impl Loader {
         Self { questions }
     }
 
-    /// Reads states, waiting inbox rows, and which of the given event keys were used before.
+    /// Reads contacts, and which of the given event keys were used before.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn load(
         &self,
         keys: Vec<(LoadKey, Vec<(EventKey, i64)>)>,
+        what: LoadWhat,
     ) -> Result<Vec<LoadAnswer>, StoreError> {
         let contacts = keys.iter().map(|(key, _)| *key).collect();
         let asked = |key: &LoadKey, event: &(EventKey, i64)| (key.tenant, event.0, event.1);
         let all = keys.iter().flat_map(|(key, events)| events.iter().map(move |e| asked(key, e)));
-        let found = self.ask(contacts, all.collect()).await?;
+        let found = self.ask((contacts, what), all.collect()).await?;
         let answers = keys.iter().map(|(key, events)| {
             let loaded = found.contacts.get(key).cloned().unwrap_or_else(unknown);
             let known = events.iter().map(|e| found.keys.get(&asked(key, e)).copied());
@@ -148,17 +159,17 @@ impl Loader {
         &self,
         keys: Vec<KeyQuestion>,
     ) -> Result<Vec<Option<KnownKey>>, StoreError> {
-        let found = self.ask(Vec::new(), keys.clone()).await?;
+        let found = self.ask((Vec::new(), LoadWhat::State), keys.clone()).await?;
         Ok(keys.iter().map(|key| found.keys.get(key).copied()).collect())
     }
 
     async fn ask(
         &self,
-        contacts: Vec<LoadKey>,
+        (contacts, what): (Vec<LoadKey>, LoadWhat),
         keys: Vec<KeyQuestion>,
     ) -> Result<Arc<Found>, StoreError> {
         let (answer, found) = oneshot::channel();
-        let question = Question { contacts, keys, answer };
+        let question = Question { contacts, what, keys, answer };
         self.questions.send(question).await.map_err(|_| StoreError::closed())?;
         found.await.map_err(|_| StoreError::closed())?
     }
@@ -186,11 +197,10 @@ async fn run(db: Db, watch: Watch, mut receiver: mpsc::Receiver<Question>) {
             size += next.contacts.len() + next.keys.len();
             questions.push(next);
         }
-        let contacts: HashSet<_> = questions.iter().flat_map(|q| q.contacts.clone()).collect();
-        let keys: HashSet<_> = questions.iter().flat_map(|q| q.keys.clone()).collect();
-        let (begun, size) = (Instant::now(), (contacts.len(), keys.len()));
-        let found = read(&db, contacts, keys).await.map(Arc::new);
-        watch.loaded(size.0, size.1, begun.elapsed());
+        let begun = Instant::now();
+        let found = read(&db, &questions).await.map(Arc::new);
+        let contacts = questions.iter().map(|question| question.contacts.len()).sum();
+        watch.loaded(contacts, size - contacts, begun.elapsed());
         for question in questions {
             // Who asked may have gone.
             let _gone = question.answer.send(found.clone());
@@ -198,19 +208,21 @@ async fn run(db: Db, watch: Watch, mut receiver: mpsc::Receiver<Question>) {
     }
 }
 
-async fn read(
-    db: &Db,
-    contacts: HashSet<LoadKey>,
-    keys: HashSet<KeyQuestion>,
-) -> Result<Found, StoreError> {
-    let contacts: Vec<_> = contacts.into_iter().map(|k| vals![k.tenant.0, k.contact.0]).collect();
-    let mut found = states(db, contacts.clone()).await?;
-    for row in listed(db.read(), INBOX, contacts).await? {
+async fn read(db: &Db, questions: &[Question]) -> Result<Found, StoreError> {
+    let contacts = |wanted: fn(LoadWhat) -> bool| {
+        let asked = questions.iter().filter(|question| wanted(question.what));
+        let once: HashSet<LoadKey> = asked.flat_map(|q| q.contacts.iter().copied()).collect();
+        once.into_iter().map(|key| vals![key.tenant.0, key.contact.0]).collect::<Vec<_>>()
+    };
+    let mut found = states(db, contacts(|_| true)).await?;
+    let with_inbox = contacts(|what| what == LoadWhat::StateAndInbox);
+    for row in listed(db.read(), INBOX, with_inbox).await? {
         let key = LoadKey { tenant: row.id("tenant_id")?, contact: row.id("contact_id")? };
         if let Some(loaded) = found.get_mut(&key) {
             loaded.inbox.push(inbox_row(&row)?);
         }
     }
+    let keys = questions.iter().flat_map(|question| question.keys.iter().copied()).collect();
     let keys = known(db, keys).await?;
     Ok(Found { contacts: found, keys })
 }
@@ -259,40 +271,31 @@ fn inbox_row(row: &Row) -> Result<InboxRow, StoreError> {
 }
 
 async fn known(db: &Db, keys: HashSet<KeyQuestion>) -> Result<Keys, StoreError> {
-    let mut found = HashMap::new();
-    // A set-aside event is known by its key on whatever day it comes again.
-    let pairs = keys.iter().map(|(tenant, key, _)| vals![tenant.0, key.0.to_vec()]).collect();
-    let mut aside = HashMap::new();
-    for row in listed(db.read(), SET_ASIDE, pairs).await? {
-        let key = (row.id::<TenantId>("tenant_id")?, EventKey(row.bytes("key")?));
-        aside.insert(key, known_key(&row, true)?);
-    }
-    let rows: Vec<_> =
-        keys.iter().map(|(tenant, key, day)| vals![tenant.0, key.0.to_vec(), *day]).collect();
-    for row in listed(db.read(), USED, rows).await? {
+    let rows = keys.iter().map(|(tenant, key, day)| vals![tenant.0, key.0.to_vec(), *day]);
+    let mut found = Keys::new();
+    for row in with_rows(db.read(), KNOWN, rows.collect()).await? {
         let key = (row.id("tenant_id")?, EventKey(row.bytes("key")?), row.get("day")?);
-        found.insert(key, known_key(&row, false)?);
-    }
-    for question in keys {
-        if let Some(known) = aside.get(&(question.0, question.1)) {
-            found.entry(question).or_insert(*known);
-        }
+        found.insert(key, known_key(&row)?);
     }
     Ok(found)
 }
 
-const USED: (&str, &str) = (
-    "SELECT tenant_id, key, day, event_id AS known_id, body_hash FROM event_key \
-     WHERE (tenant_id, key, day) IN ",
-    "",
-);
-const SET_ASIDE: (&str, &str) = (
-    "SELECT tenant_id, key, id AS known_id, body_hash FROM quarantine \
-     WHERE key IS NOT NULL AND (tenant_id, key) IN ",
-    "",
+/// Used keys, and those of set-aside events: such a one is known on whatever day it comes again.
+const KNOWN: (&str, &str) = (
+    "WITH v (v_tenant, v_key, v_day) AS (VALUES ",
+    ") SELECT v_tenant AS tenant_id, v_key AS key, v_day AS day, k.event_id, k.body_hash, \
+     q.id AS aside_id, q.body_hash AS aside_hash FROM v \
+     LEFT JOIN event_key k ON k.tenant_id = v_tenant AND k.key = v_key AND k.day = v_day \
+     LEFT JOIN quarantine q ON q.key IS NOT NULL AND q.tenant_id = v_tenant AND q.key = v_key \
+     WHERE k.event_id IS NOT NULL OR q.id IS NOT NULL",
 );
 
-fn known_key(row: &Row, set_aside: bool) -> Result<KnownKey, StoreError> {
-    let body_hash = row.bytes_opt("body_hash")?.unwrap_or([0; 32]);
-    Ok(KnownKey { event: row.id("known_id")?, body_hash, set_aside })
+fn known_key(row: &Row) -> Result<KnownKey, StoreError> {
+    let used: Option<EventId> = row.id_opt("event_id")?;
+    let (event, hash) = match used {
+        Some(event) => (event, "body_hash"),
+        None => (row.id("aside_id")?, "aside_hash"),
+    };
+    let body_hash = row.bytes_opt(hash)?.unwrap_or([0; 32]);
+    Ok(KnownKey { event, body_hash, set_aside: used.is_none() })
 }

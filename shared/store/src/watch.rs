@@ -43,7 +43,7 @@ pub trait Watcher: Send + Sync {
     /// One attempt to commit a batch ended; `took` from BEGIN to its end.
     fn batch(&self, end: BatchEnd, contacts: usize, took: Duration);
 
-    /// Questions that waited together were read; `contacts` and `keys` after duplicates left.
+    /// Questions that waited together were read; `contacts` and `keys` as asked for.
     fn loaded(&self, contacts: usize, keys: usize, took: Duration);
 }
 

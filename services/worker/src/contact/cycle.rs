@@ -19,7 +19,7 @@ use super::{Contact, CycleEnd, Held, Why};
 use crate::{
     commit::{self, TooLarge},
     config::{FOLD_INPUTS_MAX, INBOX_ROWS_PER_LOAD},
-    durable::{KnownKey, Loaded, StoredKey},
+    durable::{KnownKey, LoadWhat, Loaded, StoredKey},
     fold::{FoldContext, Memory, fold},
     item::{self, Item},
     work::{Replies, Work},
@@ -114,7 +114,10 @@ impl Cycle<'_> {
         let keys: Vec<StoredKey> =
             self.queue.iter().take(FOLD_INPUTS_MAX).filter_map(Item::key).collect();
         let Contact { deps, tenant, contact, .. } = &*self.contact;
-        let (loaded, known) = deps.durable.load(*tenant, *contact, keys.clone()).await?;
+        // Only a wake reads the inbox, and rows in the queue must be seen to be there still.
+        let inbox = self.wake || self.queue.iter().any(|item| item.row().is_some());
+        let what = if inbox { LoadWhat::StateAndInbox } else { LoadWhat::State };
+        let (loaded, known) = deps.durable.load(*tenant, *contact, keys.clone(), what).await?;
         self.known = keys.into_iter().zip(known).collect();
         if let Some(into) = loaded.merged_into {
             self.merged(into);

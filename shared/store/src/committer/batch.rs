@@ -1,8 +1,8 @@
 //! One batch, one transaction: who is in it, and what to do when something is in the way.
 //!
-//! A contact that is not mine, has ended, or moved leaves before anything is written. An event
-//! key in the way, or a conditional write that finds nothing, makes the contact leave and the
-//! rest start over. A value that the database refuses halves the batch until it stands alone.
+//! A contact whose shard is not mine leaves before anything is written. An event key in the way,
+//! or a conditional write that finds nothing (the contact has ended, or its state moved), makes
+//! the contact leave and the rest start over. A value that the database refuses halves the batch until it stands alone.
 //!
 //! What always holds: each round has fewer contacts than the one before, so it ends.
 
@@ -15,9 +15,9 @@ use parcours_domain::{ContactId, TenantId};
 
 use super::{CommitOutcome, CommitterParts, Job, ends, rows, sends};
 use crate::{
-    db::{Tx, in_rows},
+    db::{Tx, listed},
     error::StoreError,
-    side::sql::{Sql, vals},
+    side::sql::vals,
     watch::BatchEnd,
 };
 
@@ -121,47 +121,27 @@ async fn attempt(parts: &CommitterParts, group: &[Job]) -> Result<Round, StoreEr
     }
 }
 
-/// Locks the shards and reads where each contact stands: who cannot be written leaves here.
+/// Locks the shards: whose shard is another worker's leaves here.
 async fn preflight(parts: &CommitterParts, tx: &Tx, group: &[Job]) -> Result<Leaving, StoreError> {
     let shards: BTreeSet<u16> = group.iter().map(|job| job.commit.shard).collect();
     let mine = parts.ownership.lock(tx, &shards).await?;
-    let mut leaving = Leaving::new();
-    let found = if mine.is_empty() { HashMap::new() } else { standing(tx, group).await? };
-    for job in group {
-        let commit = &job.commit;
-        let who = (commit.tenant, commit.contact);
-        let outcome = if !mine.contains(&commit.shard) {
-            CommitOutcome::Moved
-        } else {
-            match found.get(&who) {
-                Some((Some(into), _)) => CommitOutcome::Merged(*into),
-                Some((None, revision)) if *revision == commit.read_revision => continue,
-                Some(_) | None => CommitOutcome::Stale,
-            }
-        };
-        leaving.insert(who, outcome);
-    }
-    Ok(leaving)
+    let moved = group.iter().filter(|job| !mine.contains(&job.commit.shard));
+    let who = |job: &Job| (job.commit.tenant, job.commit.contact);
+    Ok(moved.map(|job| (who(job), CommitOutcome::Moved)).collect())
 }
 
-/// What each contact has become, and the revision of its state.
-async fn standing(
-    tx: &Tx,
-    group: &[Job],
-) -> Result<HashMap<Who, (Option<ContactId>, i64)>, StoreError> {
-    let keys = group.iter().map(|job| vals![job.commit.tenant.0, job.commit.contact.0]);
-    let sql = Sql::default()
-        .text("SELECT c.tenant_id, c.id, c.merged_into, coalesce(s.revision, 0) AS revision ")
-        .text("FROM contact c LEFT JOIN contact_state s ")
-        .text("ON s.tenant_id = c.tenant_id AND s.contact_id = c.id ")
-        .text("WHERE (c.tenant_id, c.id) IN ");
-    let found = in_rows(sql, keys).all(tx).await?;
-    let mut standing = HashMap::with_capacity(found.len());
-    for row in found {
+/// Why these were not written: what each has become, or that its state moved.
+async fn why_not(tx: &Tx, stale: HashSet<Who>) -> Result<Leaving, StoreError> {
+    let keys = stale.iter().map(|(tenant, contact)| vals![tenant.0, contact.0]).collect();
+    let merged = "SELECT tenant_id, id, merged_into FROM contact \
+                  WHERE merged_into IS NOT NULL AND (tenant_id, id) IN ";
+    let merged = listed(tx, (merged, ""), keys).await?;
+    let mut leaving: Leaving = stale.into_iter().map(|who| (who, CommitOutcome::Stale)).collect();
+    for row in merged {
         let who = (row.id("tenant_id")?, row.id("id")?);
-        standing.insert(who, (row.id_opt("merged_into")?, row.get("revision")?));
+        leaving.insert(who, CommitOutcome::Merged(row.id("merged_into")?));
     }
-    Ok(standing)
+    Ok(leaving)
 }
 
 /// Writes everything of these contacts; whoever is in the way comes back.
@@ -175,7 +155,7 @@ async fn write(parts: &CommitterParts, tx: &Tx, jobs: &[&Job]) -> Result<Leaving
     let mut stale: HashSet<Who> = rows::states(tx, &commits).await?;
     stale.extend(rows::inbox_done(tx, &commits).await?);
     if !stale.is_empty() {
-        return Ok(stale.into_iter().map(|who| (who, CommitOutcome::Stale)).collect());
+        return why_not(tx, stale).await;
     }
     rows::events(tx, &commits).await?;
     rows::traces(tx, &commits).await?;

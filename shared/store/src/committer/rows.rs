@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{ContactCommit, TimerChange, batch::Who};
 use crate::{
-    db::{Insert, Tx, listed},
+    db::{Insert, Tx, listed, with_rows},
     error::StoreError,
     side::sql::{ms, ms_opt, tail, vals},
 };
@@ -51,7 +51,8 @@ pub(super) async fn event_keys(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet
     Ok(asked.into_values().collect())
 }
 
-/// Writes the states where the revision is still the one read; the others come back.
+/// Writes the states of contacts that have not ended, where the revision is still the one read;
+/// the others come back.
 pub(super) async fn states(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet<Who>, StoreError> {
     let mut asked: HashSet<Who> = HashSet::with_capacity(commits.len());
     let mut rows = Vec::with_capacity(commits.len());
@@ -67,21 +68,24 @@ pub(super) async fn states(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet<Who
             ms(commit.now)
         ]);
     }
-    let columns = ["tenant_id", "contact_id", "shard", "revision", "seq", "state", "updated_at"];
-    let written = Insert::new("contact_state", &columns)
-        .suffix(
-            "ON CONFLICT (tenant_id, contact_id) DO UPDATE SET revision = excluded.revision, \
-             seq = excluded.seq, state = excluded.state, updated_at = excluded.updated_at \
-             WHERE contact_state.revision = excluded.revision - 1 \
-             RETURNING tenant_id, contact_id",
-        )
-        .returning(tx, rows)
-        .await?;
-    for row in written {
+    for row in with_rows(tx, STATES, rows).await? {
         asked.remove(&(row.id("tenant_id")?, row.id("contact_id")?));
     }
     Ok(asked)
 }
+
+/// A state that was read must still be there: it is replaced, never made anew.
+const STATES: (&str, &str) = (
+    "WITH v (v_tenant, v_contact, v_shard, v_revision, v_seq, v_state, v_at) AS (VALUES ",
+    ") INSERT INTO contact_state (tenant_id, contact_id, shard, revision, seq, state, updated_at) \
+     SELECT v_tenant, v_contact, v_shard, v_revision, v_seq, v_state, v_at FROM v \
+     JOIN contact c ON c.tenant_id = v_tenant AND c.id = v_contact \
+     WHERE c.merged_into IS NULL AND (v_revision = 1 OR EXISTS (SELECT 1 FROM contact_state s \
+     WHERE s.tenant_id = v_tenant AND s.contact_id = v_contact)) \
+     ON CONFLICT (tenant_id, contact_id) DO UPDATE SET revision = excluded.revision, \
+     seq = excluded.seq, state = excluded.state, updated_at = excluded.updated_at \
+     WHERE contact_state.revision = excluded.revision - 1 RETURNING tenant_id, contact_id",
+);
 
 /// Deletes the applied inbox rows; contacts of which one is gone already come back.
 pub(super) async fn inbox_done(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet<Who>, StoreError> {

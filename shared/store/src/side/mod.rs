@@ -11,6 +11,7 @@ mod addresses;
 mod admin;
 mod api_keys;
 mod api_message;
+mod array;
 mod brands;
 mod clicks;
 mod consent;

@@ -7,16 +7,29 @@ use parcours_domain::Timestamp;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, TryGetable, Value};
 use uuid::Uuid;
 
+use super::array;
 use crate::error::StoreError;
 
 /// Rows in one multi-row statement; far below both databases' bind limits.
 pub(crate) const ROWS_MAX: usize = 1_000;
 
-/// A statement being written: text and parameters grow together.
+/// A statement being written: text and parameters in the order in which they stand.
 #[derive(Default)]
 pub(crate) struct Sql {
-    text: String,
-    values: Vec<Value>,
+    parts: Vec<Part>,
+}
+
+const VALUES: &str = "VALUES ";
+
+enum Part {
+    Text(String),
+    /// Text whose placeholders are numbered by hand, and their values; the first part.
+    Numbered(String, Vec<Value>),
+    Arg(Value),
+    /// One parenthesis a row.
+    Rows(Vec<Vec<Value>>),
+    /// The rows as a query.
+    Values(Vec<Vec<Value>>),
 }
 
 /// A list of parameters of several types.
@@ -28,33 +41,37 @@ pub(crate) use vals;
 impl Sql {
     /// Text whose placeholders are numbered by hand, and their values in that order.
     pub(crate) fn new(text: &str, values: Vec<Value>) -> Self {
-        Self { text: text.to_owned(), values }
+        Self { parts: vec![Part::Numbered(text.to_owned(), values)] }
     }
 
     /// Appends text.
     pub(crate) fn text(mut self, text: &str) -> Self {
-        self.text.push_str(text);
+        match self.parts.last_mut() {
+            Some(Part::Text(last) | Part::Numbered(last, _)) => last.push_str(text),
+            _ => self.parts.push(Part::Text(text.to_owned())),
+        }
         self
     }
 
     /// Appends one placeholder for the value.
     pub(crate) fn arg(mut self, value: impl Into<Value>) -> Self {
-        self.push(value.into());
+        self.parts.push(Part::Arg(value.into()));
         self
     }
 
-    /// Appends `($1, $2), ($3, $4)`: one parenthesis a row. `rows` must not be empty.
+    /// Appends `($1, $2), ($3, $4)`: one parenthesis a row. `rows` must not be empty. After
+    /// `VALUES ` the two are one query that yields the rows: on PostgreSQL it is the same text
+    /// however many rows there are, with one parameter a column.
     pub(crate) fn rows(mut self, rows: impl IntoIterator<Item = Vec<Value>>) -> Self {
-        for (row_number, row) in rows.into_iter().enumerate() {
-            self.text.push_str(if row_number == 0 { "(" } else { ", (" });
-            for (number, value) in row.into_iter().enumerate() {
-                if number > 0 {
-                    self.text.push_str(", ");
-                }
-                self.push(value);
+        let rows = rows.into_iter().collect();
+        let query = match self.parts.last_mut() {
+            Some(Part::Text(text)) if text.ends_with(VALUES) => {
+                text.truncate(text.len() - VALUES.len());
+                true
             }
-            self.text.push(')');
-        }
+            _ => false,
+        };
+        self.parts.push(if query { Part::Values(rows) } else { Part::Rows(rows) });
         self
     }
 
@@ -71,14 +88,36 @@ impl Sql {
         }
     }
 
-    fn push(&mut self, value: Value) {
-        self.values.push(value);
-        self.text.push('$');
-        self.text.push_str(&self.values.len().to_string());
-    }
-
     fn statement(self, on: &impl ConnectionTrait) -> Statement {
-        Statement::from_sql_and_values(on.get_database_backend(), self.text, self.values)
+        let backend = on.get_database_backend();
+        let (mut text, mut values) = (String::new(), Vec::new());
+        for part in self.parts {
+            match part {
+                Part::Text(more) => text.push_str(&more),
+                Part::Numbered(more, given) => {
+                    text.push_str(&more);
+                    values.extend(given);
+                }
+                Part::Arg(value) => push(&mut text, &mut values, value),
+                Part::Rows(rows) => push_rows(&mut text, &mut values, rows),
+                Part::Values(rows) => match array::columns(backend, &rows) {
+                    Some(columns) => {
+                        text.push_str("SELECT * FROM unnest(");
+                        for (number, (column, kind)) in columns.into_iter().enumerate() {
+                            text.push_str(if number > 0 { ", " } else { "" });
+                            push(&mut text, &mut values, column.into());
+                            text.push_str(kind);
+                        }
+                        text.push(')');
+                    }
+                    None => {
+                        text.push_str(VALUES);
+                        push_rows(&mut text, &mut values, rows);
+                    }
+                },
+            }
+        }
+        Statement::from_sql_and_values(backend, text, values)
     }
 
     /// Runs it and reads all rows.
@@ -95,6 +134,23 @@ impl Sql {
     /// Runs it; how many rows it touched.
     pub(crate) async fn run(self, on: &impl ConnectionTrait) -> Result<u64, StoreError> {
         Ok(on.execute_raw(self.statement(on)).await?.rows_affected())
+    }
+}
+
+fn push(text: &mut String, values: &mut Vec<Value>, value: Value) {
+    values.push(value);
+    text.push('$');
+    text.push_str(&values.len().to_string());
+}
+
+fn push_rows(text: &mut String, values: &mut Vec<Value>, rows: Vec<Vec<Value>>) {
+    for (row_number, row) in rows.into_iter().enumerate() {
+        text.push_str(if row_number == 0 { "(" } else { ", (" });
+        for (number, value) in row.into_iter().enumerate() {
+            text.push_str(if number > 0 { ", " } else { "" });
+            push(text, values, value);
+        }
+        text.push(')');
     }
 }
 

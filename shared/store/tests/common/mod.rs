@@ -9,7 +9,7 @@ use parcours_domain::{
 };
 use parcours_journey::RunRow;
 use parcours_store::{
-    CommitOutcome, ContactCommit, LoadKey, Loaded, NewEvent, NewMessage, Store, TimerChange,
+    CommitOutcome, ContactCommit, LoadKey, LoadWhat, Loaded, NewEvent, NewMessage, Store, TimerChange,
 };
 use parcours_testkit::store::TempPlace;
 use sqlx::{Connection as _, Row as _};
@@ -43,7 +43,7 @@ pub async fn execute(place: &TempPlace, sql: &str) {
 
 pub async fn load(store: &Store, tenant: TenantId, contact: ContactId) -> Loaded {
     let key = LoadKey { tenant, contact };
-    store.loader().load(vec![(key, Vec::new())]).await.unwrap().remove(0).0
+    store.loader().load(vec![(key, Vec::new())], LoadWhat::StateAndInbox).await.unwrap().remove(0).0
 }
 
 /// A commit of one track event with this messageId.
