@@ -16,13 +16,18 @@ pub struct Api {
 impl Api {
     /// With a key.
     pub fn new(server: &Server, key: &str) -> Self {
+        Self::at(&server.url, key)
+    }
+
+    /// With a key, of a server at this URL.
+    pub fn at(url: &str, key: &str) -> Self {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
             // A second scenario of this process may have been quicker; either is fine.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
         Self {
-            url: server.url.clone(),
+            url: url.to_owned(),
             key: key.to_owned(),
             http: reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
@@ -74,6 +79,16 @@ impl Api {
         let (status, body) = self.send("POST", path, Some(json));
         assert!((200..300).contains(&status), "POST {path}: {status} {body}");
         serde_json::from_str(&body).unwrap_or(Value::Null)
+    }
+
+    /// POST under an `Idempotency-Key`; the status and the body as JSON.
+    pub fn post_once(&self, path: &str, key: &str, json: &Value) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.key);
+        let request = request.header("Idempotency-Key", key).json(json);
+        self.runtime.block_on(async {
+            let answer = request.send().await.expect("the server answers");
+            (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+        })
     }
 
     /// Every item of a list, through all its pages.

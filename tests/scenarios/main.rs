@@ -6,15 +6,27 @@
 )]
 
 mod a_backend_ends_during_commit;
+mod a_brand_moves_without_a_double;
 mod a_frozen_owner_blocks_nobody;
+mod a_full_disk_loses_nothing;
+mod a_moved_clock_fires_nothing_early;
+mod a_restored_backup_sends_nothing_twice;
+mod a_stop_waits_for_every_reply;
+mod a_template_is_tried_out_without_consequences;
 mod a_visitor_becomes_a_customer_through_kills;
+mod a_withdrawal_beats_the_queue;
 mod a_worker_declared_dead_ends_at_once;
+mod acknowledged_means_on_disk;
 mod api;
 mod backend;
+mod campaign;
 mod commands_reach_the_store_or_the_server;
+mod crashes_lose_and_double_nothing;
 mod expected;
 mod ground;
+mod keep_stage;
 mod mail_verifies_elsewhere;
+mod mjml_looks_as_the_reference_says;
 mod one_message_id_has_one_effect;
 mod one_new_person_is_one_contact;
 mod postgres_serves_as_well;
@@ -22,6 +34,10 @@ mod rows;
 mod scanners_change_nothing;
 mod sdk;
 mod segment_clients_work_unchanged;
+mod sending_costs_little;
+mod status_says_what_needs_a_person;
 mod the_demo_counts_what_the_data_says;
 mod the_demo_goes_on_after_a_kill;
 mod the_house_keeps_its_arrows;
+mod without_its_database_sending_stops;
+mod witness;

@@ -10,15 +10,15 @@ use sqlx::{Connection as _, Row as _, SqliteConnection};
 /// Table -> its rows as text.
 pub type Rows = BTreeMap<String, BTreeSet<String>>;
 
-/// Reads every row of every table but the worker's sign of life, which moves every second.
+/// Reads every row of every table, but for when keys were last used: that is written in the
+/// background.
 pub fn all(data: &Path) -> Rows {
     let url = format!("sqlite://{}?mode=ro", data.join("parcours.sqlite").display());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut connection = SqliteConnection::connect(&url).await.expect("the store is readable");
         let tables: Vec<String> = sqlx::query_scalar(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
-             AND name <> 'worker'",
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
         )
         .fetch_all(&mut connection)
         .await
@@ -26,7 +26,7 @@ pub fn all(data: &Path) -> Rows {
         let mut rows = Rows::new();
         for table in tables {
             let columns: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
-                "SELECT name FROM pragma_table_info('{table}')"
+                "SELECT name FROM pragma_table_info('{table}') WHERE name <> 'last_used_at'"
             )))
             .fetch_all(&mut connection)
             .await

@@ -1,4 +1,6 @@
-//! What the scenarios share: the built binary as a server, and foreign tools when they are there.
+//! What the scenarios share: the built binary as a server, the fault kit ([`fault`]), a client that
+//! remembers what it was told ([`client`]), the history checker ([`history`]), and foreign tools
+//! when they are there.
 //!
 //! The scenarios themselves are in `scenarios/`, one file each, named as the behaviour that they
 //! show. Nothing here sleeps: a server is ready when it says so.
@@ -7,12 +9,18 @@ pub mod fault;
 
 use std::{
     fs::OpenOptions,
-    io::{BufRead as _, BufReader, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
+
+pub mod client;
+pub mod dice;
+pub mod history;
+
+use fault::process::Process;
 
 /// A command for the binary beside this test, with its data in `data`, on a free port, with no
 /// settings from the environment.
@@ -32,9 +40,9 @@ pub fn parcours(data: &Path) -> Command {
     command
 }
 
-/// A running `parcours`; killed when dropped.
+/// A running `parcours` with every role on a free port; killed when dropped.
 pub struct Server {
-    child: Child,
+    process: Process,
     /// `http://127.0.0.1:PORT`
     pub url: String,
     /// The admin key printed at the first start; empty at later ones.
@@ -55,38 +63,17 @@ impl Server {
     /// # Errors
     /// As there.
     pub fn start_with(command: &mut Command) -> anyhow::Result<Self> {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
-        let stdout = child.stdout.take().context("stdout is piped")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let (mut url, mut admin_key, mut said) = (String::new(), String::new(), String::new());
-        for line in lines.by_ref() {
-            let line = line?;
-            if let Some((_, key)) = line.split_once("first admin key (shown once): ") {
-                admin_key = key.trim().to_owned();
-            }
-            if let Some((_, at)) = line.split_once("listens on ") {
-                url = at.trim().to_owned();
-                break;
-            }
-            said.push_str(&line);
-            said.push('\n');
-        }
-        if url.is_empty() {
-            bail!("ended with {:?} before it listened; it said:\n{said}", child.wait());
-        }
-        // What it prints later is read and dropped, so that it never blocks on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, url, admin_key })
+        let process = Process::start(command)?;
+        let (url, admin_key) = (process.url.clone(), process.admin_key.clone());
+        Ok(Self { process, url, admin_key })
     }
 
     /// `kill -9`.
     ///
     /// # Errors
-    /// The process cannot be signalled.
+    /// It cannot be signalled.
     pub fn kill(mut self) -> anyhow::Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+        self.process.kill()
     }
 
     /// Runs a `parcours` command against this server and returns what it printed.
@@ -101,14 +88,6 @@ impl Server {
             bail!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(String::from_utf8(output.stdout)?)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already; then there is nothing to end.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

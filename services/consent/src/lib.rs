@@ -8,11 +8,13 @@
 
 mod documents;
 mod form;
+mod guesses;
 mod page;
 mod service;
 mod token;
 
 pub mod routes;
 
+pub use guesses::GuessLimits;
 pub use routes::configure;
 pub use service::{Click, ConsentService};

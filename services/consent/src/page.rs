@@ -45,6 +45,7 @@ struct Words {
     topic_done: &'static str,
     all_done: &'static str,
     unavailable: &'static str,
+    test: &'static str,
 }
 
 const ENGLISH: Words = Words {
@@ -56,6 +57,7 @@ const ENGLISH: Words = Words {
     topic_done: "You will receive no more \u{201c}{topic}\u{201d} from {brand}.",
     all_done: "You will receive no more marketing from {brand}.",
     unavailable: "We could not record this just now. Please try again in a minute.",
+    test: "This was the link of a test message: nothing was changed.",
 };
 
 const FRENCH: Words = Words {
@@ -67,6 +69,7 @@ const FRENCH: Words = Words {
     topic_done: "Vous ne recevrez plus \u{ab}\u{a0}{topic}\u{a0}\u{bb} de {brand}.",
     all_done: "Vous ne recevrez plus aucun message marketing de {brand}.",
     unavailable: "L\u{2019}enregistrement n\u{2019}a pas abouti. R\u{e9}essayez dans une minute.",
+    test: "Ce lien vient d\u{2019}un message de test : rien n\u{2019}a \u{e9}t\u{e9} modifi\u{e9}.",
 };
 
 fn words(locale: &str) -> &'static Words {
@@ -99,6 +102,9 @@ pub(crate) fn ask(about: &Unsubscribed) -> String {
 /// The page after POST: says what holds from now on.
 pub(crate) fn done(about: &Unsubscribed, all: bool) -> String {
     let words = words(&about.locale);
+    if about.is_test {
+        return frame(words.lang, words.title, &format!("<h1>{}</h1>", words.test));
+    }
     let said = fill(if all { words.all_done } else { words.topic_done }, about);
     let more = if all { String::new() } else { all_form(words, about) };
     frame(words.lang, words.title, &format!("<h1>{said}</h1>{more}"))
@@ -159,6 +165,7 @@ mod tests {
             topic_title: title.into(),
             locale: locale.into(),
             withdrawn,
+            is_test: false,
         }
     }
 
@@ -182,5 +189,11 @@ mod tests {
     fn one_who_is_unsubscribed_is_not_asked_again() {
         let page = ask(&about("en", "News", true));
         assert!(!page.contains("value=\"topic\"") && page.contains("value=\"all\""));
+    }
+
+    #[test]
+    fn the_link_of_a_test_does_not_claim_to_have_changed_anything() {
+        let about = Unsubscribed { is_test: true, ..about("en", "News", false) };
+        assert!(done(&about, true).contains("nothing was changed"));
     }
 }

@@ -4,7 +4,8 @@
 //! `/u` show a page and change nothing; POST withdraws (RFC 8058: both form encodings, or anything
 //! else, since the URL says it all). GET of `/c` records the click once and redirects; HEAD only
 //! redirects. A token that is not ours gets the same answer whatever is wrong with it and whatever
-//! the method, so there is nothing to learn by trying.
+//! the method, so there is nothing to learn by trying; a network that tries too often gets 429
+//! instead, and its real links go on working.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use actix_web::{
 use futures::StreamExt as _;
 use parcours_wire::{ConsentApi as _, ConsentError, UnsubscribeScope};
 
-use crate::{form, page, service::ConsentService};
+use crate::{form, guesses::Network, page, service::ConsentService};
 
 const UNSUBSCRIBE_METHODS: &str = "GET, HEAD, POST, OPTIONS";
 const CLICK_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -46,7 +47,7 @@ async fn unsubscribe(
 ) -> HttpResponse {
     let about = match service.look(&token).await {
         Ok(about) => about,
-        Err(error) => return failed(&error),
+        Err(error) => return failed(&request, &service, &error),
     };
     match *request.method() {
         Method::GET | Method::HEAD => html(StatusCode::OK, page::ask(&about)),
@@ -57,7 +58,7 @@ async fn unsubscribe(
                     let all = scope == UnsubscribeScope::AllMarketing;
                     html(StatusCode::OK, page::done(&about, all))
                 }
-                Err(error) => failed(&error),
+                Err(error) => failed(&request, &service, &error),
             }
         }
         ref other => allowed(other, UNSUBSCRIBE_METHODS),
@@ -72,12 +73,12 @@ async fn click(
     let record = request.method() == Method::GET;
     let found = match service.click(&token, record).await {
         Ok(found) => found,
-        Err(error) => return failed(&error),
+        Err(error) => return failed(&request, &service, &error),
     };
     match *request.method() {
         Method::GET | Method::HEAD => match HeaderValue::from_bytes(found.url.as_bytes()) {
             Ok(url) => safe(HttpResponse::Found()).insert_header((header::LOCATION, url)).finish(),
-            Err(_) => failed(&ConsentError::NotFound),
+            Err(_) => html(StatusCode::NOT_FOUND, page::NOT_FOUND.clone()),
         },
         ref other => allowed(other, CLICK_METHODS),
     }
@@ -101,7 +102,7 @@ async fn beginning(mut body: web::Payload) -> Vec<u8> {
     bytes
 }
 
-fn failed(error: &ConsentError) -> HttpResponse {
+fn failed(request: &HttpRequest, service: &ConsentService, error: &ConsentError) -> HttpResponse {
     match error {
         ConsentError::Unavailable => {
             let body = page::unavailable();
@@ -113,8 +114,18 @@ fn failed(error: &ConsentError) -> HttpResponse {
         ConsentError::NotFound
         | ConsentError::NoContact
         | ConsentError::NoTopic(_)
-        | ConsentError::NotGranular => html(StatusCode::NOT_FOUND, page::NOT_FOUND.clone()),
+        | ConsentError::NotGranular => not_found(request, service),
     }
+}
+
+/// The same page whatever is wrong; nothing but a status to a network that guesses too much.
+fn not_found(request: &HttpRequest, service: &ConsentService) -> HttpResponse {
+    let guesses = &service.guesses;
+    let network = Network::asking(request.peer_addr(), request.headers(), guesses.proxies);
+    if guesses.spend(network) {
+        return html(StatusCode::NOT_FOUND, page::NOT_FOUND.clone());
+    }
+    safe(HttpResponse::TooManyRequests()).insert_header((header::RETRY_AFTER, "60")).finish()
 }
 
 /// OPTIONS says what is possible; every other method is refused with the same list.

@@ -2,14 +2,15 @@
 //!
 //! What always holds: an opt-in names one published topic; a fact is recorded with the topic's
 //! purpose as published now, a random nonce and the contact's handle; an unsubscribe link does the
-//! same however often it is used; what a link is about is learnt only after its MAC was checked.
+//! same however often it is used; what a link is about is learnt only after its MAC was checked; the
+//! links in a test send change nothing, since its reader is not the contact it was rendered with.
 
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use parcours_content::LinkKind;
 use parcours_domain::{
-    Channel, ContactId, FactId, Name, TenantId,
+    Channel, ContactId, FactId, MessageClass, Name, TenantId,
     consent::{FactKind, Scope, Standing},
 };
 use parcours_kit::{Chance, Clock, telemetry};
@@ -18,7 +19,11 @@ use parcours_wire::{
     ConsentApi, ConsentError, FactRequest, UnsubscribeScope, Unsubscribed, WorkerApi,
 };
 
-use crate::{documents, token};
+use crate::{
+    documents,
+    guesses::{GuessLimits, Guesses},
+    token::{self, Brands},
+};
 
 /// Where a withdrawal by link is recorded as coming from.
 const ONE_CLICK: &str = "one-click";
@@ -29,6 +34,8 @@ pub struct ConsentService {
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
     worker: OnceLock<Arc<dyn WorkerApi>>,
+    brands: Brands,
+    pub(crate) guesses: Guesses,
 }
 
 /// A followed link.
@@ -49,8 +56,14 @@ struct Linked {
 impl ConsentService {
     /// Over the store.
     #[must_use]
-    pub fn new(store: Store, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Self {
-        Self { store, clock, chance, worker: OnceLock::new() }
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        chance: Arc<dyn Chance>,
+        limits: GuessLimits,
+    ) -> Self {
+        let (worker, brands) = (OnceLock::new(), Brands::default());
+        Self { store, clock, chance, worker, brands, guesses: Guesses::new(limits) }
     }
 
     /// Whom to tell that a contact has news. Set once; without it, the inbox sweep finds out.
@@ -123,13 +136,16 @@ impl ConsentService {
 
     /// The message behind an unsubscribe link.
     async fn linked(&self, token: &str) -> Result<Linked, ConsentError> {
-        let token = token::verified(&self.store, token, LinkKind::Unsubscribe).await?;
-        let found = self.store.for_tenant(token.tenant).message(token.message).await;
+        let token =
+            token::verified((&self.store, &self.brands), token, LinkKind::Unsubscribe).await?;
+        let brand = self.store.for_tenant(token.tenant);
+        let found = brand.linked_message(token.message, token.handle).await;
         let message = found.map_err(refused)?.ok_or(ConsentError::NotFound)?;
         let brand = documents::brand(&self.store, token.tenant).await.map_err(refused)?;
         let topic =
             documents::topic(&self.store, token.tenant, &message.topic).await.map_err(refused)?;
-        let withdrawn = self.is_withdrawn(&message).await?;
+        let is_test = message.class == MessageClass::Test;
+        let withdrawn = !is_test && self.is_withdrawn(&message).await?;
         let about = Unsubscribed {
             tenant: token.tenant,
             brand: brand.display_name,
@@ -138,6 +154,7 @@ impl ConsentService {
             topic_title: topic.map_or_else(|| message.topic.to_string(), |topic| topic.title),
             locale: brand.locale,
             withdrawn,
+            is_test,
         };
         Ok(Linked { message, about })
     }
@@ -153,7 +170,7 @@ impl ConsentService {
     /// # Errors
     /// `NotFound` for whatever is not a click link of ours; `Unavailable` when the store is.
     pub async fn click(&self, token: &str, record: bool) -> Result<Click, ConsentError> {
-        let token = token::verified(&self.store, token, LinkKind::Click).await?;
+        let token = token::verified((&self.store, &self.brands), token, LinkKind::Click).await?;
         let brand = self.store.for_tenant(token.tenant);
         if !record {
             let found = brand.link(token.message, token.link).await.map_err(refused)?;
@@ -228,6 +245,9 @@ impl ConsentApi for ConsentService {
         scope: UnsubscribeScope,
     ) -> Result<Unsubscribed, ConsentError> {
         let Linked { message, about } = self.linked(token).await?;
+        if about.is_test {
+            return Ok(about);
+        }
         let (scope, purpose) = match scope {
             UnsubscribeScope::AllMarketing => (Scope::AllMarketing, String::new()),
             UnsubscribeScope::Topic => {

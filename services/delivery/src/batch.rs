@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parcours_domain::{Millis, Name, SendOutcome, TenantId};
+use parcours_domain::{MessageClass, Millis, Name, SendOutcome, TenantId};
 use parcours_kit::{machine_now, telemetry};
 use parcours_queue::tokens::LimitKey;
 use parcours_store::{ClaimOrder, Claimed, Moments, StoreError};
@@ -82,7 +82,13 @@ impl Desk {
         let record = rules.record(ticket, ending, self.core.clock.now());
         if let Some(Record::Finish(finished, _)) = &record {
             let labels = [("outcome", finished.outcome.as_str())];
-            telemetry::metrics().add("parcours_messages_ended_total", 1, &labels);
+            let metric = match ticket.class {
+                MessageClass::Test => "parcours_test_messages_ended_total",
+                MessageClass::Marketing | MessageClass::Transactional => {
+                    "parcours_messages_ended_total"
+                }
+            };
+            telemetry::metrics().add(metric, 1, &labels);
         }
         record
     }

@@ -5,6 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parcours_content::Renderer;
+use parcours_domain::MessageClass;
 use parcours_store::StoreError;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -70,11 +71,18 @@ async fn order(desk: &Desk, fit: &Fit) -> Result<Order, Unready> {
     };
     let renderer: Arc<Renderer> =
         desk.core.catalogue.renderer(claimed.tenant, &row.template, row.template_version).await?;
+    let class = gate::class_of(claimed);
+    // A test looks like what it tries out.
+    let shown = match class {
+        MessageClass::Test => claimed.topic.as_ref().map_or(MessageClass::Marketing, |t| t.class),
+        MessageClass::Marketing | MessageClass::Transactional => class,
+    };
     Ok(Order {
         message: claimed.message,
         handle: claimed.handle,
         to: to.clone(),
-        class: gate::class_of(claimed),
+        class,
+        listed: shown == MessageClass::Marketing,
         topic: row.topic.clone(),
         template: row.template.clone(),
         journey: row.journey.clone(),

@@ -31,8 +31,8 @@ pub struct DeliveryConfig {
     pub lease: Duration,
     /// A claimed message that has not reached its envelope by then goes back to the queue.
     pub stale_after: Duration,
-    /// More than this between the final commit and DATA: the connection is closed and the message
-    /// is `unknown`.
+    /// More than this between the final commit and DATA: the connection is closed, and the message
+    /// is judged again.
     pub dot_grace: Duration,
     /// The clock by which that is measured: time since the machine was started, sleep included.
     pub since_boot: fn() -> Duration,

@@ -91,11 +91,16 @@ pub(crate) enum Ending {
     Unknown(Reply),
     /// It did not leave; try again later.
     Again(Reply, &'static str),
+    /// Too much time passed between its final commit and DATA, which was not begun; judge it again.
+    Late(Reply),
     /// Its turn did not come; back to the queue, not before then, without counting.
     Back(Timestamp),
     /// The claim is not ours any more.
     Lost,
 }
+
+/// How long a message waits that was too late for DATA.
+const LATE_REST: Millis = Millis(1_000);
 
 /// By what rules endings become records.
 #[derive(Clone, Copy, Debug)]
@@ -137,15 +142,23 @@ impl Rules {
                 attempt: Some(attempt(reply, "unknown")),
                 ..end(SendOutcome::Unknown, Some("reply_lost".to_owned()))
             },
-            Ending::Again(reply, _) if ticket.attempt >= self.attempts_most => Finished {
-                attempt: Some(attempt(reply, "failed")),
-                ..end(SendOutcome::Failed, Some("attempts_used_up".to_owned()))
-            },
+            Ending::Again(reply, _) | Ending::Late(reply)
+                if ticket.attempt >= self.attempts_most =>
+            {
+                Finished {
+                    attempt: Some(attempt(reply, "failed")),
+                    ..end(SendOutcome::Failed, Some("attempts_used_up".to_owned()))
+                }
+            }
             Ending::Unknown(reply) => {
                 return Some(self.again(ticket, attempt(reply, "unknown"), now));
             }
             Ending::Again(reply, word) => {
                 return Some(self.again(ticket, attempt(reply, word), now));
+            }
+            Ending::Late(reply) => {
+                let attempt = attempt(reply, "too_late_for_data");
+                return Some(counted(ticket, attempt, now + LATE_REST));
             }
             Ending::Back(not_before) => return Some(back(ticket, not_before)),
             Ending::Lost => return None,
@@ -159,12 +172,16 @@ impl Rules {
 
     fn again(&self, ticket: &Ticket, attempt: NewAttempt, now: Timestamp) -> Record {
         let wait: Millis = self.backoff.after(ticket.message, ticket.attempt);
-        Record::Retry(Box::new(Retry {
-            attempt: Some(attempt),
-            counted: true,
-            ..retry(ticket, now + wait)
-        }))
+        counted(ticket, attempt, now + wait)
     }
+}
+
+fn counted(ticket: &Ticket, attempt: NewAttempt, not_before: Timestamp) -> Record {
+    Record::Retry(Box::new(Retry {
+        attempt: Some(attempt),
+        counted: true,
+        ..retry(ticket, not_before)
+    }))
 }
 
 fn end(ticket: &Ticket, outcome: SendOutcome, reason: Option<String>, now: Timestamp) -> Finished {
@@ -185,8 +202,10 @@ fn end(ticket: &Ticket, outcome: SendOutcome, reason: Option<String>, now: Times
 fn bounced(ticket: &Ticket, reply: Reply, now: Timestamp) -> Finished {
     let reason = reason_of(&reply, "recipient_refused");
     let suppress = |address| Suppress { address, channel: ticket.channel, reason: reason.clone() };
+    // A test's contact is not its recipient: nothing is recorded of it.
+    let recipient = ticket.address.filter(|_| ticket.class != MessageClass::Test);
     Finished {
-        suppress: ticket.address.map(suppress),
+        suppress: recipient.map(suppress),
         attempt: Some(attempt(ticket, reply, "bounced", now)),
         ..end(ticket, SendOutcome::Bounced, Some(reason), now)
     }

@@ -94,6 +94,7 @@ pub fn judge(claimed: &Claimed, now: Timestamp) -> Result<Judged, Box<Refused>> 
             double_opt_in: topic.double_opt_in,
             standing: &claimed.standing,
             address: *standing,
+            test_address: claimed.test_address,
         })
         .map(|ground| (ground, *hash, *version)),
     };
@@ -115,6 +116,7 @@ pub fn judge(claimed: &Claimed, now: Timestamp) -> Result<Judged, Box<Refused>> 
             request: DotRequest {
                 tenant: claimed.tenant,
                 message: claimed.message,
+                class,
                 claim_id: claimed.claim_id,
                 contact: claimed.contact,
                 channel: claimed.row.channel,
@@ -131,10 +133,11 @@ pub fn judge(claimed: &Claimed, now: Timestamp) -> Result<Judged, Box<Refused>> 
     }
 }
 
-/// The class under which a message is judged and written.
+/// The class under which a message is judged and written. A test stays one, whatever its topic.
 #[must_use]
 pub fn class_of(claimed: &Claimed) -> MessageClass {
     match (claimed.row.class, claimed.topic.as_ref().map(|topic| topic.class)) {
+        (MessageClass::Test, _) => MessageClass::Test,
         (MessageClass::Transactional, Some(MessageClass::Transactional)) => {
             MessageClass::Transactional
         }

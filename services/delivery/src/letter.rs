@@ -9,9 +9,9 @@ use std::{
     sync::Arc,
 };
 
-use parcours_content::{LinkUrls as _, RenderData, RenderError, Renderer};
+use parcours_content::{LinkUrls as _, MessageRoot, RenderData, RenderError, Renderer};
 use parcours_domain::{
-    EmailAddress, Handle, MessageClass, MessageId, Name, SendOutcome, TenantId, Timestamp, Value,
+    EmailAddress, Handle, MessageClass, MessageId, Name, SendOutcome, TenantId, Timestamp,
     hash::MacKey, value::Properties,
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Order {
     pub handle: Handle,
     pub to: EmailAddress,
     pub class: MessageClass,
+    /// Whether it carries the headers of a list that its reader can leave.
+    pub listed: bool,
     pub topic: Name,
     pub template: Name,
     /// The journey that asked, if one did.
@@ -121,18 +123,19 @@ fn write(house: &House, order: &Order) -> Result<Letter, Unfit> {
         },
         &urls,
     )?;
-    let marketing = order.class == MessageClass::Marketing;
+    let is_test = order.class == MessageClass::Test;
     let domain = sender.envelope_domain();
     let message_id = format!("<{}@{domain}>", order.message);
-    let unsubscribe = marketing.then(|| urls.unsubscribe());
-    let list_id = marketing.then(|| list_id(house, order));
+    let unsubscribe = order.listed.then(|| urls.unsubscribe());
+    let list_id = order.listed.then(|| list_id(house, order));
     let feedback_id = feedback_id(house, order);
+    let subject = if is_test { format!("[Test] {}", rendered.subject) } else { rendered.subject };
     let parts = MailParts {
         from_name: &sender.from.name,
         from_address: &sender.from.address,
         reply_to: sender.reply_to.as_deref(),
         to: &order.to,
-        subject: &rendered.subject,
+        subject: &subject,
         html: &rendered.html,
         text: &rendered.text,
         message_id: &message_id,
@@ -140,6 +143,7 @@ fn write(house: &House, order: &Order) -> Result<Letter, Unfit> {
         list_unsubscribe_url: unsubscribe.as_deref(),
         list_id: list_id.as_deref(),
         feedback_id: Some(&feedback_id),
+        is_test,
     };
     let plain = mime::build(&parts).map_err(|_| Unfit::skipped("header_injection".to_owned()))?;
     let raw = signed(plain, &house.dkim)?;
@@ -158,17 +162,14 @@ fn signed(message: Vec<u8>, keys: &[Arc<DkimKey>]) -> Result<Vec<u8>, Unfit> {
 
 /// `message.*` for templates.
 fn message_fields(order: &Order) -> Properties {
-    let text = |text: String| Value::Text(text);
-    let mut fields = Properties::from([
-        ("id".to_owned(), text(order.message.to_string())),
-        ("topic".to_owned(), text(order.topic.to_string())),
-        ("template".to_owned(), text(order.template.to_string())),
-        ("sent_at".to_owned(), text(order.now.to_string())),
-    ]);
-    if let Some(journey) = &order.journey {
-        fields.insert("journey".to_owned(), text(journey.to_string()));
+    MessageRoot {
+        id: &order.message.to_string(),
+        topic: order.topic.as_str(),
+        template: order.template.as_str(),
+        sent_at: &order.now.to_string(),
+        journey: order.journey.as_ref().map(Name::as_str),
     }
-    fields
+    .fields()
 }
 
 /// `<topic.brand-id.host>` (RFC 2919): one list a topic, stable as long as the brand's host is.

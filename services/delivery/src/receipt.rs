@@ -29,7 +29,7 @@ pub struct Receipt {
     v: u32,
     /// `cleared` or `refused`.
     pub verdict: &'static str,
-    /// `consent` or `transactional`, when cleared.
+    /// `consent`, `transactional` or `test_address`, when cleared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ground: Option<&'static str>,
     /// The fact that permits it, when the ground is consent.
@@ -82,6 +82,7 @@ impl Receipt {
         let (verdict, ground, fact, refusal) = match decision {
             Ok(Ground::Consent(fact)) => ("cleared", Some("consent"), Some(*fact), None),
             Ok(Ground::Transactional) => ("cleared", Some("transactional"), None, None),
+            Ok(Ground::TestAddress) => ("cleared", Some("test_address"), None, None),
             Err(refusal) => ("refused", None, None, Some(*refusal)),
         };
         let Subject { versions, topic, purpose, class, template, template_version } = subject;

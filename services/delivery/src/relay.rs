@@ -2,7 +2,8 @@
 //! and DATA.
 //!
 //! Everything up to the RCPT reply can be repeated. After the final commit there is one way on:
-//! DATA within the grace, and whatever reply comes. A connection or process that is lost after the
+//! DATA within the grace, and whatever reply comes; when the grace is over, nothing is handed over
+//! and the message is judged again. A connection or process that is lost after the
 //! final dot leaves an outcome that nobody knows; it is recorded as such and resolved by policy.
 
 use std::{
@@ -135,8 +136,8 @@ impl Line {
         let Some(connection) = place.held() else { return self.back() };
         match answer {
             Clearance::Go(letter) if letter.age() > self.core.config.dot_grace => {
-                // The place is dropped, and with it the connection.
-                Ending::Unknown(Reply::at("dot"))
+                // The place is dropped, and with it the connection: nothing was handed over.
+                Ending::Late(Reply::at("dot"))
             }
             Clearance::Go(letter) => {
                 let ending = self.data(connection, letter).await;

@@ -4,7 +4,8 @@
 //! JSON, so fields that delivery does not use are passed over, and what an older version did not
 //! have takes its default.
 
-use parcours_domain::{MessageClass, Name, Rate, Value, value::Properties};
+use parcours_content::BrandRoot;
+use parcours_domain::{MessageClass, Name, Rate, value::Properties};
 use serde::Deserialize;
 
 /// The brand, as far as a message shows or obeys it.
@@ -84,6 +85,7 @@ impl UnknownPolicies {
         match class {
             MessageClass::Marketing => self.marketing.unwrap_or(UnknownPolicy::NeverAgain),
             MessageClass::Transactional => self.transactional.unwrap_or(UnknownPolicy::Again),
+            MessageClass::Test => UnknownPolicy::NeverAgain,
         }
     }
 }
@@ -92,20 +94,14 @@ impl BrandSettings {
     /// `brand.*` for templates.
     #[must_use]
     pub fn fields(&self) -> Properties {
-        let text = |text: &str| Value::Text(text.to_owned());
-        Properties::from([
-            ("name".to_owned(), text(&self.display_name)),
-            ("postal_address".to_owned(), text(&self.postal_address)),
-            ("public_url".to_owned(), text(self.base_url())),
-            ("locale".to_owned(), text(&self.locale)),
-            (
-                "controller".to_owned(),
-                Value::Map(Properties::from([
-                    ("name".to_owned(), text(&self.controller.name)),
-                    ("contact".to_owned(), text(&self.controller.contact)),
-                ])),
-            ),
-        ])
+        BrandRoot {
+            name: &self.display_name,
+            postal_address: &self.postal_address,
+            public_url: self.base_url(),
+            locale: &self.locale,
+            controller: (&self.controller.name, &self.controller.contact),
+        }
+        .fields()
     }
 
     /// The public URL without a slash at the end.

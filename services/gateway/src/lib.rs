@@ -20,10 +20,12 @@ pub mod ingest;
 pub mod observe;
 pub mod openapi;
 pub mod page;
+pub mod preview;
 pub mod publish;
 pub mod reply;
 pub mod route;
 pub mod state;
+pub mod status;
 
 pub use observe::observe;
 pub use route::configure;

@@ -7,7 +7,7 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 use crate::{
     endpoint::{
         brands, consents, contacts, documents, events, halt, journeys, keys, mailbox, messages,
-        quarantine, runs, secrets, segment, system,
+        quarantine, runs, secrets, segment, sending, status, system, templates,
     },
     failure, page,
     state::{Gateway, GatewayState},
@@ -23,6 +23,7 @@ pub const GROUPS: &[Group] = &[
     (contacts::routes, contacts::Api::openapi),
     (consents::routes, consents::Api::openapi),
     (messages::routes, messages::Api::openapi),
+    (templates::routes, templates::Api::openapi),
     (runs::routes, runs::Api::openapi),
     (documents::routes, documents::Api::openapi),
     (journeys::routes, journeys::Api::openapi),
@@ -31,7 +32,9 @@ pub const GROUPS: &[Group] = &[
     (keys::routes, keys::Api::openapi),
     (brands::routes, brands::Api::openapi),
     (halt::routes, halt::Api::openapi),
+    (sending::routes, sending::Api::openapi),
     (mailbox::routes, mailbox::Api::openapi),
+    (status::routes, status::Api::openapi),
     (system::routes, system::Api::openapi),
 ];
 

@@ -10,7 +10,10 @@ use parcours_kit::{Chance, Clock, Readiness};
 use parcours_store::Store;
 use parcours_wire::{ConsentApi, DeliveryApi, WorkerApi};
 
-use crate::{auth::KeyCache, ingest::settings::SettingsCache};
+use crate::{
+    auth::{KeyCache, UsedKeys},
+    ingest::settings::SettingsCache,
+};
 
 /// What the binary wires in.
 #[derive(Clone)]
@@ -71,6 +74,8 @@ pub struct Gateway {
     pub state: GatewayState,
     /// Keys seen in the last seconds.
     pub keys: KeyCache,
+    /// Uses of keys that are not written yet.
+    pub used: UsedKeys,
     /// Brands' settings for ingest, seen in the last seconds.
     pub settings: SettingsCache,
     /// Ingest calls being worked on.
@@ -85,6 +90,7 @@ impl Gateway {
             in_flight: InFlight::new(state.limits.in_flight_max),
             state,
             keys: KeyCache::default(),
+            used: UsedKeys::default(),
             settings: SettingsCache::default(),
         }
     }

@@ -268,3 +268,38 @@ async fn the_demos_documents_are_without_problems() {
     let templates = include_str!("../../node/demo/brand/templates.yaml");
     apply(&app, &key, &[&brand, journeys, templates]).await.is(200);
 }
+
+#[actix_web::test]
+async fn one_faulty_document_does_not_hide_what_is_wrong_between_the_others() {
+    let desk = Desk::new().await;
+    let (app, key) = (desk.app().await, desk.key(&[KeyScope::Admin]).await);
+    let lost = JOURNEY.replace("topic: advice", "topic: nothing");
+    let table: &[(&str, &[&str], &[&str])] = &[
+        // The journey's own fault is told beside the other's; the template is not called missing.
+        (
+            "a template",
+            &[&TEMPLATE.replace("subject:", "sujet:"), &lost, BRAND],
+            &["missing_field", "unknown_field", "unknown_topic"],
+        ),
+        (
+            "the topic itself",
+            &["apiVersion: parcours/v1\nkind: Topic\nname: nothing\n", &lost],
+            &["missing_field", "missing_field", "no_sender", "unknown_template"],
+        ),
+        // Nobody knows what the broken text would have been: nothing is called missing.
+        ("broken text", &["apiVersion: [", &lost], &["yaml_syntax"]),
+        // The brand's default sender may stand in what cannot be read.
+        (
+            "the brand",
+            &[&BRAND.replace("locale:", "langue:"), TEMPLATE, JOURNEY],
+            &["missing_field", "unknown_field"],
+        ),
+    ];
+    for (what, sources, expected) in table {
+        let answer = apply(&app, &key, sources).await;
+        answer.is_problem(422, "invalid_documents");
+        let mut found = codes(&answer.json());
+        found.sort();
+        assert_eq!(found, *expected, "{what}: {}", answer.text());
+    }
+}

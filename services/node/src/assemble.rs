@@ -8,14 +8,14 @@ use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn};
 use anyhow::{Context as _, bail};
 use parcours_consent::ConsentService;
 use parcours_delivery::{Delivery, DeliveryConfig, DeliveryHandle};
-use parcours_domain::{Millis, Timestamp, hash::MacKey};
+use parcours_domain::{Timestamp, hash::MacKey};
 use parcours_gateway::{GatewayState, Limits};
 use parcours_kit::{
     Chance, Clock, OsChance, ProductClock, Readiness, SeededChance, Shutdown, ShutdownTrigger,
     health::Phase, machine_now,
 };
 use parcours_queue::tokens::MemoryTokens;
-use parcours_store::{Store, StoreError, StoredClock, SweepCounts};
+use parcours_store::{Store, StoreError, StoredClock, SweepCounts, keep::RestoredFrom};
 use parcours_wire::{DeliveryApi, WorkerApi};
 use parcours_worker::{Worker, WorkerConfig, WorkerHandle};
 use tokio::task::JoinHandle;
@@ -57,8 +57,10 @@ impl Node {
     /// # Errors
     /// The store cannot be opened or is held by another process, or the port is taken.
     pub async fn start(config: &NodeConfig) -> anyhow::Result<Self> {
-        let store = Store::open(config.store()?).await.map_err(explain_held)?;
-        let clock = Arc::new(product_clock(store.product_clock().await?, store.high_water()));
+        let mut opening = config.store()?;
+        opening.watcher = Some(Arc::new(maintenance::StoreMetrics));
+        let store = Store::open(opening).await.map_err(explain_held)?;
+        let clock = Arc::new(clock_of(&store, config).await?);
         let time = Arc::clone(&clock);
         store.follow_time(move || time.now());
         let chance: Arc<dyn Chance> = match config.seeded_chance {
@@ -83,8 +85,12 @@ impl Node {
             Some(worker) => Arc::new(worker.clone()),
             None => Arc::new(NoWorker),
         };
-        let consent =
-            Arc::new(ConsentService::new(store.clone(), clock.clone(), Arc::clone(&chance)));
+        let consent = Arc::new(ConsentService::new(
+            store.clone(),
+            clock.clone(),
+            Arc::clone(&chance),
+            config.guesses,
+        ));
         consent.set_worker(Arc::clone(&owners));
         if let Some(delivery) = &delivery {
             delivery.set_worker(Arc::clone(&owners));
@@ -180,7 +186,7 @@ impl Node {
     }
 
     /// Lets everything look for work now.
-    fn poke(&self) {
+    pub(crate) fn poke(&self) {
         if let Some(worker) = &self.worker {
             worker.poke();
         }
@@ -197,7 +203,8 @@ impl Node {
         Ok(self.store.sweep().next_due().await?)
     }
 
-    /// Returns when nothing is in flight and nothing is due at the product clock's present moment.
+    /// Returns when nothing is in flight and nothing is due at the product clock's present moment;
+    /// messages wait for ever where this process does not deliver them.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -209,7 +216,10 @@ impl Node {
             if let Some(delivery) = &self.delivery {
                 delivery.settled().await;
             }
-            let left = self.store.sweep().counts(self.clock.now()).await?;
+            let mut left = self.store.sweep().counts(self.clock.now()).await?;
+            if self.delivery.is_none() {
+                (left.queue_ready, left.queue_leaving) = (0, 0);
+            }
             if left == SweepCounts::default() {
                 return Ok(());
             }
@@ -242,13 +252,26 @@ impl Node {
 }
 
 /// Says how to go on when another process has the store.
-fn explain_held(error: StoreError) -> anyhow::Error {
+pub(crate) fn explain_held(error: StoreError) -> anyhow::Error {
     match error {
         held @ StoreError::Held { .. } => anyhow::anyhow!(
             "{held}. Talk to that process instead: set PARCOURS_URL to its address (such as \
              http://127.0.0.1:8080) and PARCOURS_KEY to an admin key; or stop it first"
         ),
         other => other.into(),
+    }
+}
+
+/// The install's clock; the backup's moment for working off what came due since.
+async fn clock_of(store: &Store, config: &NodeConfig) -> anyhow::Result<ProductClock> {
+    match store.admin().restored().await? {
+        Some(RestoredFrom { backup_at, caught_up_at: None }) if config.catching_up => {
+            Ok(ProductClock::standing(backup_at))
+        }
+        Some(RestoredFrom { caught_up_at: None, .. }) => bail!(
+            "the restore of this store was interrupted; `parcours restore --resume` completes it"
+        ),
+        Some(_) | None => Ok(product_clock(store.product_clock().await?, store.high_water())),
     }
 }
 
@@ -267,9 +290,6 @@ fn product_clock(stored: Option<StoredClock>, seen: Timestamp) -> ProductClock {
         }
         None => ProductClock::real(),
         Some(StoredClock { at, speed: 0, .. }) => ProductClock::standing(at.max(seen)),
-        Some(StoredClock { at, set_at, .. }) => {
-            let since = (machine_now() - set_at).max(Millis(0));
-            ProductClock::running_from((at + since).max(seen))
-        }
+        Some(running) => ProductClock::running_from(running.at_machine(machine_now()).max(seen)),
     }
 }

@@ -3,6 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use parcours_consent::GuessLimits;
+use parcours_domain::Rate;
 
 /// Marketing automation for many brands: journeys, consent, delivery.
 #[derive(Debug, Parser)]
@@ -43,6 +45,26 @@ pub struct NodeArgs {
         global = true
     )]
     pub roles: Vec<Role>,
+    /// How many links that are none of ours one network may ask for before it gets 429. Real
+    /// links always work.
+    #[arg(
+        long,
+        env = "PARCOURS_LINK_GUESSES",
+        default_value = GuessLimits::RATE,
+        value_name = "RATE",
+        global = true
+    )]
+    pub link_guesses: Rate,
+    /// How many proxies of yours stand before the server and append to X-Forwarded-For: so many
+    /// of its last entries are believed.
+    #[arg(
+        long,
+        env = "PARCOURS_TRUSTED_PROXIES",
+        default_value_t = 0,
+        value_name = "COUNT",
+        global = true
+    )]
+    pub trusted_proxies: u8,
     /// Logs as JSON lines instead of text.
     #[arg(long, env = "PARCOURS_LOG_JSON", global = true)]
     pub log_json: bool,
@@ -81,14 +103,197 @@ pub enum Command {
     Diff(DocumentArgs),
     /// Write the published documents of a brand as files that can be applied again.
     Export(ExportArgs),
+    /// Move one brand: as a file, from store to store, also from SQLite to PostgreSQL.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Write the whole install to a file, beside the running server.
+    ///
+    /// Keys and stored secrets are in it wrapped under the passphrase; other personal data is in it
+    /// as it is in the database. Keep file and passphrase apart.
+    Backup(BackupArgs),
+    /// Put a backup into an empty store, with all sending held.
+    ///
+    /// What came due since the backup is worked off at once, so that every delay has its time.
+    /// Messages that were queued then, or were asked for since, may have left before the old store
+    /// was lost: they are set apart. Nothing leaves until `parcours sending release`. Stop the old
+    /// store for good first. What happened after the backup is not in it: events, clicks, and
+    /// withdrawals, too.
+    Restore(RestoreArgs),
+    /// What is in the queue of all brands; after a restore, what would leave and what may have left.
+    Sending(SendingArgs),
     /// API keys.
     #[command(subcommand)]
     Key(KeyCommand),
     /// One contact: state, runs, timeline.
     #[command(subcommand)]
     Contact(ContactCommand),
+    /// What waits, what is late, what needs a person. Ends with 0 when nothing does, with 1 when
+    /// something does, with 2 when nobody answers.
+    Status(StatusArgs),
+    /// Show a template with a contact's values, where each comes from, and whether it would be sent.
+    Preview(PreviewArgs),
+    /// Send a template, marked as a test, to one of the brand's `test_addresses`.
+    TestSend(TestSendArgs),
     /// Print the OpenAPI document.
     Openapi,
+}
+
+/// The passphrase of a file: from the environment (PARCOURS_PASSPHRASE) or from a file.
+#[derive(Clone, Debug, Args)]
+pub struct PassphraseArgs {
+    /// File with the passphrase, at least 12 characters; `-` reads standard input. Without it the
+    /// environment variable PARCOURS_PASSPHRASE holds it.
+    #[arg(long, env = "PARCOURS_PASSPHRASE_FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// `tenant` commands.
+#[derive(Debug, Subcommand)]
+pub enum TenantCommand {
+    /// Write one brand to a file, beside the running server.
+    ///
+    /// With --halt its sending is halted first, and the file says so: where it is loaded, sending
+    /// goes on. Without --halt the source goes on sending what is in the file as still to be sent,
+    /// so two installs could send the same message; such a brand arrives halted. Events that come
+    /// to the source after the dump are not in the file: send them to the new place.
+    Dump(DumpArgs),
+    /// Put a dumped brand into this store; refused when it is there already.
+    Load(LoadArgs),
+}
+
+/// Options of `tenant dump`.
+#[derive(Clone, Debug, Args)]
+pub struct DumpArgs {
+    /// The file to write; it must not exist.
+    pub file: PathBuf,
+    /// The brand: its name, or `organisation/name`.
+    #[arg(long)]
+    pub brand: String,
+    /// Halt the brand's sending here first: it moves.
+    #[arg(long)]
+    pub halt: bool,
+    /// The passphrase.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+    /// How to reach the server that has the store, for --halt.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+}
+
+/// Options of `tenant load`.
+#[derive(Clone, Debug, Args)]
+pub struct LoadArgs {
+    /// The file.
+    pub file: PathBuf,
+    /// The passphrase.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+/// Options of `backup`.
+#[derive(Clone, Debug, Args)]
+pub struct BackupArgs {
+    /// The file to write; it must not exist.
+    pub file: PathBuf,
+    /// The passphrase.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+/// Options of `restore`.
+#[derive(Clone, Debug, Args)]
+pub struct RestoreArgs {
+    /// The backup.
+    #[arg(required_unless_present = "resume")]
+    pub file: Option<PathBuf>,
+    /// Complete a restore that was interrupted after its rows had come in.
+    #[arg(long, conflicts_with = "file")]
+    pub resume: bool,
+    /// The passphrase.
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+}
+
+/// Options of `sending`.
+#[derive(Clone, Debug, Args)]
+pub struct SendingArgs {
+    /// Without a command: the list.
+    #[command(subcommand)]
+    pub command: Option<SendingCommand>,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sending` commands.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum SendingCommand {
+    /// Let a restored install send.
+    Release {
+        /// What to do with messages that may have left before the restore: not send them (they end
+        /// as `unknown`), or send them, perhaps for the second time.
+        #[arg(long, value_enum, default_value = "skip")]
+        may_have_left: MayHaveLeftArg,
+    },
+}
+
+/// What to do with messages that may have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MayHaveLeftArg {
+    /// Not again.
+    Skip,
+    /// Again.
+    Send,
+}
+
+/// What `preview` and `test-send` share.
+#[derive(Clone, Debug, Args)]
+pub struct TryoutArgs {
+    /// The template's name.
+    pub template: String,
+    /// The contact whose values stand in it: an id, or `user:ID`.
+    #[arg(long)]
+    pub contact: String,
+    /// `run.*`, as JSON.
+    #[arg(long)]
+    pub data: Option<String>,
+    /// The topic; that of the journey that sends it, unless given.
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Which brand.
+    #[arg(long)]
+    pub brand: Option<String>,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+}
+
+/// Options of `preview`.
+#[derive(Clone, Debug, Args)]
+pub struct PreviewArgs {
+    /// What is shown.
+    #[command(flatten)]
+    pub tryout: TryoutArgs,
+    /// A Template document that is not published, shown in place of the published one.
+    #[arg(long)]
+    pub source: Option<PathBuf>,
+    /// Where to write the HTML.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
+}
+
+/// Options of `test-send`.
+#[derive(Clone, Debug, Args)]
+pub struct TestSendArgs {
+    /// What is sent.
+    #[command(flatten)]
+    pub tryout: TryoutArgs,
+    /// To which address.
+    #[arg(long)]
+    pub to: String,
 }
 
 /// Options of `demo`.
@@ -140,6 +345,23 @@ pub struct ExportArgs {
     /// Which brand.
     #[arg(long)]
     pub brand: Option<String>,
+}
+
+/// Options of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Only this brand.
+    #[arg(long)]
+    pub brand: Option<String>,
+    /// Show brands that have nothing waiting, too.
+    #[arg(long)]
+    pub all: bool,
+    /// Print the answer of `GET /v1/status` instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
 }
 
 /// `key` commands.

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
+use parcours_consent::GuessLimits;
 use parcours_domain::Timestamp;
 use parcours_store::{RootKeySource, StoreConfig};
 
@@ -23,10 +24,14 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// What this process does.
     pub roles: Vec<Role>,
+    /// How guessed links are dealt with.
+    pub guesses: GuessLimits,
     /// Whether /mailbox is served.
     pub mailbox_page: bool,
     /// The product clock stands at this moment in a new install (the demo); otherwise it is real.
     pub product_clock_start: Option<Timestamp>,
+    /// What came due since a restored backup is worked off, on a clock of its own.
+    pub catching_up: bool,
     /// Contact ids and handles derive from identities under this key (the demo); otherwise random.
     pub seeded_chance: Option<[u8; 32]>,
 }
@@ -61,8 +66,10 @@ impl NodeConfig {
             root_key_file: args.root_key_file.clone(),
             listen: args.listen,
             roles: args.roles.clone(),
+            guesses: GuessLimits { rate: args.link_guesses, proxies: args.trusted_proxies },
             mailbox_page: args.mailbox_page,
             product_clock_start: None,
+            catching_up: false,
             seeded_chance: None,
         })
     }

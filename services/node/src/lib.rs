@@ -8,11 +8,13 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod demo;
+mod exit;
 mod maintenance;
 mod serve;
 
 pub use cli::Cli;
-use cli::{Command, ContactCommand, KeyCommand};
+use cli::{Command, ContactCommand, KeyCommand, TenantCommand};
+pub use exit::ExitStatus;
 
 /// Runs a future on an actix system over a multi-threaded tokio runtime, with the crypto provider
 /// installed.
@@ -42,10 +44,18 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Validate { dir }) => command::validate(dir),
         Some(Command::Diff(args)) => command::diff(node, args).await,
         Some(Command::Export(args)) => command::export(node, args).await,
+        Some(Command::Tenant(TenantCommand::Dump(args))) => command::keep::dump(node, args).await,
+        Some(Command::Tenant(TenantCommand::Load(args))) => command::keep::load(node, args).await,
+        Some(Command::Backup(args)) => command::keep::backup(node, args).await,
+        Some(Command::Restore(args)) => command::restore::restore(node, args).await,
+        Some(Command::Sending(args)) => command::sending::sending(node, args).await,
         Some(Command::Key(KeyCommand::Create(args))) => command::key_create(node, args).await,
         Some(Command::Contact(command @ ContactCommand::Show { .. })) => {
             command::contact_show(node, command).await
         }
+        Some(Command::Status(args)) => command::status(node, args).await,
+        Some(Command::Preview(args)) => command::preview(node, args).await,
+        Some(Command::TestSend(args)) => command::test_send(node, args).await,
         Some(Command::Openapi) => {
             println!("{}", parcours_gateway::openapi::json());
             Ok(())

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use parcours_node::{Cli, block_on, run};
+use parcours_node::{Cli, ExitStatus, block_on, run};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -11,8 +11,11 @@ fn main() -> ExitCode {
     match block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("parcours: {error:#}");
-            ExitCode::FAILURE
+            let (status, said) = ExitStatus::of(&error);
+            if !said.is_empty() {
+                eprintln!("parcours: {said}");
+            }
+            ExitCode::from(status)
         }
     }
 }

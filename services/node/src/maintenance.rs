@@ -6,9 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use parcours_domain::{Millis, Name};
+use parcours_gateway::status::{self, Install};
 use parcours_journey::{Document, Kind};
 use parcours_kit::{Clock, ProductClock, Shutdown, machine_now, telemetry};
-use parcours_store::{Store, StoreError};
+use parcours_store::{BatchEnd, Reached, Store, StoreError, Watcher};
 
 /// How often backlogs are measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(15);
@@ -45,14 +46,56 @@ pub async fn run(store: Store, clock: Arc<ProductClock>, mut shutdown: Shutdown)
     }
 }
 
+/// The same numbers as `GET /v1/status`, all brands together: a label for each brand would be
+/// without bound. Stuck runs are counted by whoever repairs them.
 async fn measure(store: &Store, clock: &ProductClock) -> Result<(), StoreError> {
-    let counts = store.sweep().counts(clock.now()).await?;
-    let metrics = telemetry::metrics();
-    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    metrics.set("parcours_inbox_live", number(counts.inbox_live));
-    metrics.set("parcours_send_queue_ready", number(counts.queue_ready));
-    metrics.set("parcours_send_queue_leaving", number(counts.queue_leaving));
+    let now = clock.now();
+    let brands = store.admin().status(Reached::Install, now).await?;
+    let found = store.admin().install().await?;
+    let install = Install { halted_at: found.halted_at, halt_reason: None };
+    let answer = status::answer(&install, &brands, now);
+    let halted = brands.iter().filter(|one| one.brand.halted_at.is_some()).count() as u64;
+    let total = &answer.total;
+    let gauges = [
+        ("parcours_timers_oldest_seconds", total.timers_late_seconds),
+        ("parcours_timers_held", total.timers_held),
+        ("parcours_inbox_live", total.inbox_live),
+        ("parcours_inbox_bulk", total.inbox_bulk),
+        ("parcours_inbox_oldest_seconds", total.inbox_late_seconds),
+        ("parcours_quarantine_open", total.quarantine_open),
+        ("parcours_messages_unknown_recent", total.messages_unknown_recent),
+        ("parcours_send_queue_ready", total.queue_ready),
+        ("parcours_send_queue_oldest_seconds", total.queue_late_seconds),
+        ("parcours_send_queue_later", total.queue_later),
+        ("parcours_send_queue_leaving", total.queue_claimed + total.queue_leaving),
+        ("parcours_brands_halted", halted),
+        ("parcours_install_halted", u64::from(install.halted_at.is_some())),
+        ("parcours_attention", answer.attention.len() as u64),
+    ];
+    for (name, value) in gauges {
+        telemetry::metrics().set(name, i64::try_from(value).unwrap_or(i64::MAX));
+    }
     Ok(())
+}
+
+/// Counts what the store does.
+pub struct StoreMetrics;
+
+impl Watcher for StoreMetrics {
+    fn batch(&self, end: BatchEnd, contacts: usize, took: Duration) {
+        let metrics = telemetry::metrics();
+        metrics.add("parcours_commits_total", 1, &[("end", end.as_str())]);
+        if end == BatchEnd::Committed {
+            metrics.observe("parcours_commit_seconds", took.as_secs_f64(), &[]);
+            metrics.observe("parcours_commit_contacts", contacts as f64, &[]);
+        }
+    }
+
+    fn loaded(&self, contacts: usize, _: usize, took: Duration) {
+        let metrics = telemetry::metrics();
+        metrics.observe("parcours_load_seconds", took.as_secs_f64(), &[]);
+        metrics.observe("parcours_load_contacts", contacts as f64, &[]);
+    }
 }
 
 async fn clean(store: &Store, clock: &ProductClock) -> Result<(), StoreError> {

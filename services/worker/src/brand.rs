@@ -134,6 +134,8 @@ impl Brand {
         match class {
             MessageClass::Marketing => marketing,
             MessageClass::Transactional => transactional,
+            // No journey asks for one.
+            MessageClass::Test => Millis::hours(1),
         }
     }
 }

@@ -312,6 +312,12 @@ impl Durable for Double {
     async fn published(&self, _: TenantId) -> Result<Published, StoreError> {
         Ok(Published::default())
     }
+    async fn published_marks(
+        &self,
+        tenants: Vec<TenantId>,
+    ) -> Result<HashMap<TenantId, [u8; 16]>, StoreError> {
+        Ok(tenants.into_iter().map(|tenant| (tenant, [0; 16])).collect())
+    }
     async fn plan(&self, _: TenantId, _: &Name, _: u32) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(None)
     }

@@ -1,6 +1,8 @@
 //! What the worker asks of the durable store, as a trait: the store in production, a double in
 //! tests. Types are the store's own; nothing is translated twice.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use parcours_domain::{
     Channel, ContactId, EmailAddress, EventKey, Name, RunId, TenantId, Timestamp, hash::sha256_head,
@@ -11,7 +13,8 @@ pub use parcours_store::{
     NewInbox, NewMessage, NewQuarantine, TimerChange, TimerCursor,
 };
 use parcours_store::{
-    Committer, DocumentRow, LoadKey, Loader, Store, StoreError, Sweep, TenantKeys, TimerRow,
+    Committer, DocumentHead, DocumentRow, DocumentStatus, LoadKey, Loader, Store, StoreError,
+    Sweep, TenantKeys, TimerRow,
 };
 use tokio::runtime::Handle;
 
@@ -106,10 +109,11 @@ pub trait Durable: Send + Sync {
     /// The brand's documents.
     async fn published(&self, tenant: TenantId) -> Result<Published, StoreError>;
 
-    /// What [`Published::mark`] would be now.
-    async fn published_mark(&self, tenant: TenantId) -> Result<[u8; 16], StoreError> {
-        Ok(self.published(tenant).await?.mark)
-    }
+    /// What [`Published::mark`] would be now, for each of these brands; asked in one.
+    async fn published_marks(
+        &self,
+        tenants: Vec<TenantId>,
+    ) -> Result<HashMap<TenantId, [u8; 16]>, StoreError>;
 
     /// One older version of a journey's compiled plan.
     async fn plan(
@@ -233,8 +237,26 @@ impl Durable for StoreDurable {
     async fn published(&self, tenant: TenantId) -> Result<Published, StoreError> {
         let door = self.store.for_tenant(tenant);
         let rows = self.at_home(async move { door.documents().await }).await?;
-        let mark = mark_of(&rows);
+        let heads = rows.iter();
+        let mark = mark_of(heads.map(|row| (&*row.kind, &row.name, row.version, row.status)));
         Ok(Published { heads: rows.into_iter().map(PublishedHead::from).collect(), mark })
+    }
+
+    async fn published_marks(
+        &self,
+        tenants: Vec<TenantId>,
+    ) -> Result<HashMap<TenantId, [u8; 16]>, StoreError> {
+        let (admin, asked) = (self.store.admin(), tenants.clone());
+        let heads = self.at_home(async move { admin.document_heads(&asked).await }).await?;
+        let mut of_brand: HashMap<TenantId, Vec<&DocumentHead>> = HashMap::new();
+        for head in &heads {
+            of_brand.entry(head.tenant).or_default().push(head);
+        }
+        let mark = |tenant| {
+            let heads = of_brand.get(&tenant).map_or(&[][..], Vec::as_slice).iter();
+            mark_of(heads.map(|head| (&*head.kind, &head.name, head.version, head.status)))
+        };
+        Ok(tenants.into_iter().map(|tenant| (tenant, mark(tenant))).collect())
     }
 
     async fn plan(
@@ -320,10 +342,12 @@ fn entry_of(row: &TimerRow) -> TimerEntry {
     TimerEntry { tenant, contact, run, seq, due_at }
 }
 
-fn mark_of(rows: &[DocumentRow]) -> [u8; 16] {
-    let lines: Vec<String> = rows
-        .iter()
-        .map(|row| format!("{}/{}/{}/{}", row.kind, row.name, row.version, row.status.as_str()))
-        .collect();
+/// The same for the same heads, in whatever order they come.
+fn mark_of<'a>(heads: impl Iterator<Item = (&'a str, &'a Name, u32, DocumentStatus)>) -> [u8; 16] {
+    let line = |(kind, name, version, status): (&str, &Name, u32, DocumentStatus)| {
+        format!("{kind}/{name}/{version}/{}", status.as_str())
+    };
+    let mut lines: Vec<String> = heads.map(line).collect();
+    lines.sort_unstable();
     sha256_head(&lines.iter().map(String::as_bytes).collect::<Vec<_>>())
 }

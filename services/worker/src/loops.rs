@@ -23,9 +23,6 @@ use crate::{
     work::{TimersInFlight, Work},
 };
 
-/// Brands whose publications are compared in one pass; the next pass goes on with the next.
-const PLANS_PER_PASS: usize = 20;
-
 /// What the loops share.
 pub(crate) struct Loops {
     pub deps: Arc<Deps>,
@@ -241,7 +238,6 @@ impl Loops {
     /// Forgets brands whose publications moved without a hint; ends when told.
     pub(crate) async fn run_plans(self: Arc<Self>) {
         let mut stop = self.stop.clone();
-        let mut passed: usize = 0;
         let mut tick = interval(self.config.plans_period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -249,17 +245,16 @@ impl Loops {
                 _ = tick.tick() => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            let mut marks = self.deps.brands.marks();
-            marks.sort_unstable();
-            let begin = passed % marks.len().max(1);
-            marks.rotate_left(begin);
-            passed = passed.wrapping_add(PLANS_PER_PASS);
-            for (tenant, mark) in marks.into_iter().take(PLANS_PER_PASS) {
-                match self.deps.durable.published_mark(tenant).await {
-                    Ok(present) if present == mark => {}
-                    Ok(_) => self.deps.brands.forget(tenant),
-                    Err(error) => tracing::warn!(%tenant, %error, "publications cannot be read"),
+            let marks = self.deps.brands.marks();
+            let tenants = marks.iter().map(|(tenant, _)| *tenant).collect();
+            match self.deps.durable.published_marks(tenants).await {
+                Ok(present) => {
+                    let moved = marks.iter().filter(|(tenant, mark)| {
+                        present.get(tenant).is_some_and(|present| present != mark)
+                    });
+                    moved.for_each(|(tenant, _)| self.deps.brands.forget(*tenant));
                 }
+                Err(error) => tracing::warn!(%error, "publications cannot be read"),
             }
         }
     }

@@ -6,6 +6,7 @@ use parcours_testkit::on_both_backends;
 
 on_both_backends!(
     a_journey_goes_from_an_event_to_a_queued_message,
+    a_publication_without_a_hint_is_noticed,
     after_a_restart_nothing_is_lost_and_nothing_happens_twice,
     what_the_database_refuses_costs_only_itself_and_comes_back_by_requeue,
     an_anonymous_visitor_becomes_a_customer_and_their_run_goes_on,
@@ -172,7 +173,11 @@ steps:
     }
 
     async fn publish(brand: &TenantStore) {
-        let documents = parse_documents(DOCUMENTS, "shop.yaml").unwrap();
+        publish_all(brand, DOCUMENTS).await;
+    }
+
+    async fn publish_all(brand: &TenantStore, documents: &str) {
+        let documents = parse_documents(documents, "shop.yaml").unwrap();
         let new = documents.iter().map(|document| NewDocument {
             kind: document.kind().as_str().to_owned(),
             name: document.name().clone(),
@@ -236,6 +241,32 @@ steps:
         assert_eq!(bench.runs().await, BTreeMap::from([("finished".to_owned(), 1)]));
         let counts = bench.store.sweep().counts(bench.clock.now()).await.unwrap();
         assert_eq!((counts.timers_due, counts.queue_ready), (0, 1));
+        bench.worker.stop().await;
+    }
+
+    /// Another process published, and nobody told this one.
+    pub async fn a_publication_without_a_hint_is_noticed(backend: Backend) {
+        let bench = Bench::new(backend).await;
+        bench.worker.stop().await;
+        let (delivery, clock) = (Arc::new(NoDelivery), Arc::clone(&bench.clock));
+        let config = WorkerConfig { plans_period: Duration::from_millis(20), ..config() };
+        let worker = Worker::start(config, bench.store.clone(), clock, delivery).await.unwrap();
+        let bench = Bench { worker, ..bench };
+        let contact = temp_contact(&bench.brand(), "ada").await.unwrap();
+        let before = bench.accept(contact, vec![event("p", "visit")]).await;
+        assert!(all_applied(&before) && bench.runs().await.is_empty());
+        let second = "apiVersion: parcours/v1\nkind: Journey\nname: second\n\
+                      entry: {event: visit}\nsteps:\n  - {id: pause, wait: {for: 3d}}\n";
+        publish_all(&bench.brand(), second).await;
+        let begun = std::time::Instant::now();
+        for visit in 0.. {
+            let visits = vec![event(&format!("v{visit}"), "visit")];
+            assert!(all_applied(&bench.accept(contact, visits).await));
+            if bench.runs().await == BTreeMap::from([("waiting".to_owned(), 1)]) {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "never noticed");
+        }
         bench.worker.stop().await;
     }
 

@@ -110,7 +110,12 @@ pub(crate) fn variables(source: &str, problems: &mut Problems<'_>) -> Vec<String
         Err(error) => {
             let line = error.line().and_then(|line| u32::try_from(line).ok());
             let detail = error.detail().unwrap_or("the expression cannot be read").to_owned();
-            problems.push(line, "syntax", detail, "check braces, quotes and endif or endfor");
+            problems.push(
+                (line, None),
+                "syntax",
+                detail,
+                "check braces, quotes and endif or endfor",
+            );
             Vec::new()
         }
     }

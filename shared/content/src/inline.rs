@@ -1,5 +1,8 @@
 //! Inlines the CSS of an HTML template, once, and puts its code back.
 //!
+//! A page made from MJML keeps its style sheets, which were made for mail clients as they are; only
+//! what its author marked is inlined.
+//!
 //! After inlining every placeholder must still be there, and those of conditions and loops in
 //! their old order: what the HTML parser moved or dropped is a problem at publish, never a broken
 //! mail.
@@ -11,13 +14,26 @@ use crate::{
     problem::Problems,
 };
 
+/// Which style sheets are inlined.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Styles<'a> {
+    /// Those of the page, which then go.
+    OfPage,
+    /// Only these; those of the page stay.
+    Only(&'a str),
+}
+
 /// The HTML with its styles inlined and its code in place.
-pub(crate) fn inline(markup: &Markup, problems: &mut Problems<'_>) -> String {
-    let inliner = CSSInliner::options()
-        .load_remote_stylesheets(false)
-        .keep_at_rules(true)
-        .keep_link_tags(false)
-        .build();
+pub(crate) fn inline(markup: &Markup, styles: Styles<'_>, problems: &mut Problems<'_>) -> String {
+    let options = CSSInliner::options().load_remote_stylesheets(false).keep_link_tags(false);
+    let inliner = match styles {
+        Styles::OfPage => options.keep_at_rules(true).build(),
+        Styles::Only(css) => options
+            .inline_style_tags(false)
+            .keep_style_tags(true)
+            .extra_css((!css.trim().is_empty()).then(|| css.into()))
+            .build(),
+    };
     match inliner.inline(&markup.html) {
         Ok(html) => {
             check_slots(&html, markup, problems);

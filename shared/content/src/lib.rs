@@ -11,11 +11,14 @@
 
 mod calls;
 mod engine;
+mod explain;
 mod inline;
 mod link;
 mod markup;
 mod merge;
+mod mjml;
 mod plain;
+mod roots;
 mod syntax;
 
 pub mod problem;
@@ -23,8 +26,10 @@ pub mod render;
 pub mod template;
 pub mod token;
 
+pub use explain::{FieldSource, FieldValue, explain};
 pub use problem::{Part, TemplateProblem};
 pub use render::{LinkUrls, RenderData, RenderError, Rendered, Renderer, render};
+pub use roots::{BrandRoot, MessageRoot};
 pub use template::{
     CompiledTemplate, FieldRule, FieldUse, Link, LinkTarget, TemplateSource, check_marketing,
     compile,

@@ -106,7 +106,7 @@ impl<'a> MergeValues<'a> {
 }
 
 /// The value without what is empty; none when nothing is left of it.
-fn present(value: &Value) -> Option<Value> {
+pub(crate) fn present(value: &Value) -> Option<Value> {
     match value {
         Value::Null => None,
         Value::Text(text) if text.trim().is_empty() => None,

@@ -10,6 +10,8 @@ pub enum Part {
     Subject,
     /// The HTML body.
     Html,
+    /// The MJML that the HTML body is made from.
+    Mjml,
     /// The plain text body.
     Text,
 }
@@ -21,6 +23,7 @@ impl Part {
         match self {
             Self::Subject => "subject",
             Self::Html => "html",
+            Self::Mjml => "mjml",
             Self::Text => "text",
         }
     }
@@ -36,6 +39,8 @@ pub struct TemplateProblem {
     pub part: Part,
     /// On which line of that part, from 1, where it is known.
     pub line: Option<u32>,
+    /// In which column of the line, in characters from 1, where it is known.
+    pub column: Option<u32>,
     /// What is wrong.
     pub message: String,
     /// How to mend it.
@@ -63,23 +68,25 @@ impl<'a> Problems<'a> {
         help: &str,
     ) {
         let before = self.source.get(..offset).unwrap_or(self.source);
-        let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
-        self.push(u32::try_from(line).ok(), code, message.into(), help);
+        let (lines, last) = before.rsplit_once('\n').unwrap_or(("", before));
+        let above = if before.contains('\n') { 1 + lines.matches('\n').count() } else { 0 };
+        let place = (u32::try_from(above + 1).ok(), u32::try_from(last.chars().count() + 1).ok());
+        self.push(place, code, message.into(), help);
     }
 
     /// Adds a problem of the whole part.
     pub(crate) fn whole(&mut self, code: &'static str, message: impl Into<String>, help: &str) {
-        self.push(None, code, message.into(), help);
+        self.push((None, None), code, message.into(), help);
     }
 
     pub(crate) fn push(
         &mut self,
-        line: Option<u32>,
+        (line, column): (Option<u32>, Option<u32>),
         code: &'static str,
         message: String,
         help: &str,
     ) {
-        let part = self.part;
-        self.list.push(TemplateProblem { code, part, line, message, help: help.to_owned() });
+        let (part, help) = (self.part, help.to_owned());
+        self.list.push(TemplateProblem { code, part, line, column, message, help });
     }
 }

@@ -222,7 +222,7 @@ impl Renderer {
             Err(error) => {
                 let source = match part {
                     Part::Subject => &self.template.subject,
-                    Part::Html => &self.template.html,
+                    Part::Html | Part::Mjml => &self.template.html,
                     Part::Text => &self.template.text,
                 };
                 let span = error.range().and_then(|range| source.get(range)).unwrap_or("");

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine,
-    inline::inline,
+    inline::{Styles, inline},
     markup::Markup,
+    mjml::{self, Page},
     plain,
     problem::{Part, Problems, TemplateProblem},
     syntax::{self, Piece},
@@ -40,6 +41,9 @@ pub struct TemplateSource {
     pub subject: String,
     /// The HTML body; every value is escaped.
     pub html: String,
+    /// MJML that the HTML body is made from; there is no `html` then.
+    #[serde(default)]
+    pub mjml: Option<String>,
     /// The text body; made from the HTML when absent.
     pub text: Option<String>,
     /// What holds for a merge field, by its path (`contact.first_name`).
@@ -166,27 +170,34 @@ pub fn compile(source: &TemplateSource) -> Result<CompiledTemplate, Vec<Template
     let mut problems = Vec::new();
     let mut paths = BTreeMap::new();
     let subject = check_subject(&source.subject, &mut problems, &mut paths);
-    let html = check_part(Part::Html, &source.html, &mut problems, &mut paths);
+    let page = page_of(source, &mut problems);
+    let from_here = problems.len();
+    let html = check_part(Part::Html, &page.html, &mut problems, &mut paths);
     let text = source
         .text
         .as_ref()
         .map(|text| (text, check_part(Part::Text, text, &mut problems, &mut paths)));
     check_rules(&source.fields, &mut problems);
 
-    let mut of_html = Problems::new(Part::Html, &source.html);
+    let mut of_html = Problems::new(Part::Html, &page.html);
     let markup = Markup::read(&html, &mut of_html);
     problems.append(&mut of_html.list);
     // Only a page that was found good so far is worth parsing, and safe to parse.
     let (mut inlined, mut made_text) = (String::new(), String::new());
     if problems.is_empty() {
-        inlined = inline(&markup, &mut of_html);
+        let styles =
+            source.mjml.as_ref().map_or(Styles::OfPage, |_| Styles::Only(&page.inline_css));
+        inlined = inline(&markup, styles, &mut of_html);
         made_text = match &text {
             Some((text, _)) => (*text).clone(),
-            None => plain::text_of(&markup, &mut of_html),
+            None => text_of(&page, &markup, &mut of_html),
         };
     }
     problems.append(&mut of_html.list);
     if !problems.is_empty() {
+        if source.mjml.is_some() {
+            problems.iter_mut().skip(from_here).for_each(in_page_of_mjml);
+        }
         problems.sort_by_key(|problem| (problem.part, problem.line));
         return Err(problems);
     }
@@ -204,6 +215,44 @@ pub fn compile(source: &TemplateSource) -> Result<CompiledTemplate, Vec<Template
         rules: source.fields.clone(),
         unsubscribe_link: markup.has_unsubscribe_link,
     })
+}
+
+/// The page as its author wrote it, or as its MJML makes it; an empty one when that has problems.
+fn page_of(source: &TemplateSource, problems: &mut Vec<TemplateProblem>) -> Page {
+    let Some(mjml) = &source.mjml else {
+        return Page { html: source.html.clone(), ..Page::default() };
+    };
+    let mut found = Vec::new();
+    if !source.html.is_empty() {
+        let mut of_both = Problems::new(Part::Mjml, mjml);
+        let message = "the template has both html and mjml";
+        of_both.whole("two_bodies", message, "keep one of them");
+        found.append(&mut of_both.list);
+    }
+    let pieces = check_part(Part::Mjml, mjml, &mut found, &mut BTreeMap::new());
+    let page = if found.is_empty() { mjml::page(mjml, &pieces, &mut found) } else { None };
+    problems.append(&mut found);
+    page.unwrap_or_default()
+}
+
+/// The text part of a page. The preview line of MJML is not part of what is read.
+fn text_of(page: &Page, markup: &Markup, problems: &mut Problems<'_>) -> String {
+    if page.for_text.is_empty() || page.for_text == page.html {
+        return plain::text_of(markup, problems);
+    }
+    let mut of_text = Problems::new(Part::Html, &page.for_text);
+    let pieces = syntax::split(&page.for_text, &mut of_text);
+    plain::text_of(&Markup::read(&pieces, &mut of_text), problems)
+}
+
+/// Lines of the page mean nothing to the author of its MJML.
+fn in_page_of_mjml(problem: &mut TemplateProblem) {
+    if problem.part == Part::Html {
+        problem.part = Part::Mjml;
+        problem.line = None;
+        problem.column = None;
+        problem.message = format!("in the page made from the MJML: {}", problem.message);
+    }
 }
 
 /// What a template must have besides when it is sent under a marketing topic.

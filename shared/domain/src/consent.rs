@@ -221,11 +221,13 @@ pub enum Refusal {
     Unconfirmed,
     /// The topic is not published any more.
     NoTopic,
+    /// A test send to an address that the brand does not list for tests.
+    NotTestAddress,
 }
 
 impl Refusal {
     /// Every refusal, in a fixed order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoConsent,
         Self::Withdrawn,
         Self::WithdrawnAll,
@@ -234,6 +236,7 @@ impl Refusal {
         Self::NoAddress,
         Self::Unconfirmed,
         Self::NoTopic,
+        Self::NotTestAddress,
     ];
 
     /// The stored and shown word.
@@ -248,6 +251,7 @@ impl Refusal {
             Self::NoAddress => "no_address",
             Self::Unconfirmed => "unconfirmed",
             Self::NoTopic => "no_topic",
+            Self::NotTestAddress => "not_test_address",
         }
     }
     /// From the stored word.
@@ -265,6 +269,8 @@ pub enum Ground {
     Consent(FactId),
     /// The topic is transactional.
     Transactional,
+    /// The brand lists the address for tests.
+    TestAddress,
 }
 
 /// The question put to the verdict.
@@ -280,11 +286,15 @@ pub struct Question<'a> {
     pub standing: &'a Standing,
     /// The address's standing.
     pub address: AddressStanding,
+    /// Whether the brand lists the address for tests; asked for the class `test` only.
+    pub test_address: bool,
 }
 
 /// May this message leave? Pure and total; fails closed (G-10).
 ///
-/// A suppression refuses every class. Transactional needs nothing else. For marketing: an
+/// A suppression refuses every class. A test goes to an address that the brand lists, unless its
+/// holder objected; the standing of the contact that it is rendered with is not its reader's and
+/// has no say. Transactional needs nothing else. For marketing: an
 /// objection (by contact or by address) that is not older than the newest opt-in to this topic
 /// refuses; so does a withdrawal of the topic or of all marketing; an opt-in later than them, on
 /// record as a fact of its own, lifts them (G-18).
@@ -292,7 +302,15 @@ pub struct Question<'a> {
 /// # Errors
 /// The reason why not.
 pub fn verdict(question: &Question<'_>) -> Result<Ground, Refusal> {
-    let Question { topic, class, double_opt_in, standing, address } = *question;
+    let Question { topic, class, double_opt_in, standing, address, test_address } = *question;
+    if class == MessageClass::Test {
+        return match address {
+            AddressStanding { suppressed_at: Some(_), .. } => Err(Refusal::Suppressed),
+            AddressStanding { objected_at: Some(_), .. } => Err(Refusal::Objected),
+            AddressStanding { .. } if test_address => Ok(Ground::TestAddress),
+            AddressStanding { .. } => Err(Refusal::NotTestAddress),
+        };
+    }
     if address.suppressed_at.is_some() || standing.suppressed.is_some() {
         return Err(Refusal::Suppressed);
     }
@@ -362,6 +380,7 @@ mod tests {
             double_opt_in: false,
             standing: &standing,
             address: AddressStanding::default(),
+            test_address: false,
         })
     }
 
@@ -403,6 +422,7 @@ mod tests {
                 double_opt_in: false,
                 standing: &standing,
                 address: AddressStanding { suppressed_at: None, objected_at: Some(objected_at) },
+                test_address: false,
             })
         };
         assert_eq!(question(at(4)), Ok(Ground::Consent(id(5))));
@@ -420,12 +440,37 @@ mod tests {
                 double_opt_in: true,
                 standing,
                 address: AddressStanding::default(),
+                test_address: false,
             })
         };
         standing.add(FactKind::Objected, &Scope::AllMarketing, at(1), id(1));
         assert_eq!(ask(&standing), Ok(Ground::Transactional));
         standing.add(FactKind::Suppressed, &Scope::AllMarketing, at(2), id(2));
         assert_eq!(ask(&standing), Err(Refusal::Suppressed));
+    }
+
+    #[test]
+    fn a_test_goes_to_listed_addresses_that_did_not_refuse_whatever_the_contact_said() {
+        let mut standing = Standing::default();
+        let ask = |standing: &Standing, address, test_address| {
+            verdict(&Question {
+                topic: &name("news"),
+                class: MessageClass::Test,
+                double_opt_in: true,
+                standing,
+                address,
+                test_address,
+            })
+        };
+        let fine = AddressStanding::default();
+        assert_eq!(ask(&standing, fine, true), Ok(Ground::TestAddress));
+        assert_eq!(ask(&standing, fine, false), Err(Refusal::NotTestAddress));
+        let suppressed = AddressStanding { suppressed_at: Some(at(1)), objected_at: None };
+        assert_eq!(ask(&standing, suppressed, true), Err(Refusal::Suppressed));
+        let objected = AddressStanding { suppressed_at: None, objected_at: Some(at(1)) };
+        assert_eq!(ask(&standing, objected, true), Err(Refusal::Objected));
+        standing.add(FactKind::Suppressed, &Scope::AllMarketing, at(2), id(2));
+        assert_eq!(ask(&standing, fine, true), Ok(Ground::TestAddress));
     }
 
     proptest! {
@@ -453,7 +498,7 @@ mod tests {
             prop_assert_eq!(&one, &fold(&facts));
             let answer = verdict(&Question {
                 topic: &name("news"), class: MessageClass::Marketing, double_opt_in: false,
-                standing: &one, address: AddressStanding::default(),
+                standing: &one, address: AddressStanding::default(), test_address: false,
             });
             if let Ok(Ground::Consent(fact)) = answer {
                 let ground = facts.iter().find(|f| f.3 == fact).unwrap();

@@ -11,6 +11,7 @@ pub mod hash;
 pub mod ids;
 pub mod message;
 pub mod name;
+pub mod nearest;
 pub mod rate;
 pub mod time;
 pub mod value;
@@ -24,6 +25,7 @@ pub use ids::{
 };
 pub use message::{Channel, MessageClass, SendOutcome};
 pub use name::{Name, StepId};
+pub use nearest::nearest;
 pub use rate::Rate;
 pub use time::{Millis, Timestamp};
 pub use value::Value;

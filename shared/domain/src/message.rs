@@ -44,6 +44,9 @@ pub enum MessageClass {
     /// Needs no consent, only an admin can publish it; unknown outcomes are sent again with the
     /// same Message-ID; expires after 72 h by default.
     Transactional,
+    /// A template tried out, at an address that the brand lists for tests. Nothing of the contact
+    /// that it was rendered with is touched by it, or by what its reader does.
+    Test,
 }
 
 impl MessageClass {
@@ -53,6 +56,7 @@ impl MessageClass {
         match self {
             Self::Marketing => "marketing",
             Self::Transactional => "transactional",
+            Self::Test => "test",
         }
     }
     /// From the stored word.
@@ -61,6 +65,7 @@ impl MessageClass {
         match text {
             "marketing" => Some(Self::Marketing),
             "transactional" => Some(Self::Transactional),
+            "test" => Some(Self::Test),
             _ => None,
         }
     }

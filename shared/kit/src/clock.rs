@@ -1,7 +1,9 @@
 //! The two clocks. Product time (journeys, timers, records) may stand, be moved on, or run from a
 //! chosen moment; machine time (leases, beats, time-outs) is the computer's and nothing moves it.
 //!
-//! What always holds: a product clock never goes backwards by anything done to it here.
+//! What always holds: a product clock never goes backwards by anything done to it here; machine
+//! time neither goes backwards nor follows a wall clock that is moved by more than a second at
+//! once, so that nobody who sets the clock makes timers fire early or leases end.
 
 use std::{
     fmt,
@@ -10,6 +12,7 @@ use std::{
 };
 
 use parcours_domain::{Millis, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Product time.
 pub trait Clock: Send + Sync {
@@ -17,9 +20,21 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's wall clock: for leases and beats, and for product time where nothing moves it.
+/// Machine time: the wall clock as this process first saw it, carried on by the clock that counts
+/// from boot (it goes on while the machine sleeps). For leases and beats, and for product time
+/// where nothing moves it.
 #[must_use]
 pub fn machine_now() -> Timestamp {
+    // A process has one machine under it, and so one such clock.
+    static STEADY: Mutex<Option<Steady>> = Mutex::new(None);
+    // Nothing that holds the guard can panic half-way through a change.
+    let mut steady = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
+    let boot = i64::try_from(since_boot().as_millis()).unwrap_or(i64::MAX);
+    let (wall, boot) = (wall_clock(), Millis(boot));
+    steady.get_or_insert_with(|| Steady::new(wall, boot)).read(wall, boot)
+}
+
+fn wall_clock() -> Timestamp {
     let millis = |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_millis(match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => millis(since),
@@ -33,14 +48,58 @@ pub fn machine_now() -> Timestamp {
 #[must_use]
 pub fn since_boot() -> std::time::Duration {
     #[cfg(target_os = "linux")]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+    const CLOCK: ClockId = ClockId::Boottime;
     #[cfg(not(target_os = "linux"))]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
-    let now = rustix::time::clock_gettime(CLOCK);
+    const CLOCK: ClockId = ClockId::Monotonic;
+    let now = clock_gettime(CLOCK);
     std::time::Duration::new(
         u64::try_from(now.tv_sec).unwrap_or(0),
         u32::try_from(now.tv_nsec).unwrap_or(0),
     )
+}
+
+/// The most that the wall clock may move at once and be followed.
+const STEP_MAX: Millis = Millis(1_000);
+
+/// A wall clock that does not jump.
+#[derive(Clone, Copy, Debug)]
+struct Steady {
+    /// The last reading that was believed, and the moment since boot at which it was taken.
+    wall: Timestamp,
+    boot: Millis,
+    /// The last answer; none is earlier.
+    last: Timestamp,
+    /// By how much the wall clock was off when that was last said.
+    refused: Millis,
+}
+
+impl Steady {
+    const fn new(wall: Timestamp, boot: Millis) -> Self {
+        Self { wall, boot, last: wall, refused: Millis(0) }
+    }
+
+    /// The moment, given what both clocks say. Small corrections are followed; a jump is refused,
+    /// and said once.
+    fn read(&mut self, wall: Timestamp, boot: Millis) -> Timestamp {
+        let expected = self.wall + Millis(boot.0.saturating_sub(self.boot.0));
+        let off = wall - expected;
+        let now = if off.0.abs() <= STEP_MAX.0 {
+            (self.wall, self.boot, self.refused) = (wall, boot, Millis(0));
+            wall
+        } else {
+            if (off.0 - self.refused.0).abs() > STEP_MAX.0 {
+                self.refused = off;
+                tracing::error!(
+                    moved_ms = off.0,
+                    "the machine's clock was moved by more than a second at once; time goes on here \
+                     as if it had not been. When the clock is right, restart this process"
+                );
+            }
+            expected
+        };
+        self.last = self.last.max(now);
+        self.last
+    }
 }
 
 /// How a product clock goes.
@@ -163,6 +222,29 @@ mod tests {
         assert!(first.as_millis() >= 7_000 && first.as_millis() < 60_000);
         clock.advance_to(Timestamp::from_millis(3_600_000));
         assert!(clock.now().as_millis() >= 3_600_000);
+    }
+
+    #[test]
+    fn a_moved_wall_clock_is_not_followed() {
+        let at = Timestamp::from_millis;
+        let hour = Millis::hours(1).0;
+        let mut steady = Steady::new(at(10_000), Millis(500));
+        // An hour on, while a tenth of a second passed; then two seconds more.
+        assert_eq!(steady.read(at(10_100 + hour), Millis(600)), at(10_100));
+        assert_eq!(steady.read(at(12_100 + hour), Millis(2_600)), at(12_100));
+        // An hour back.
+        assert_eq!(steady.read(at(12_200 - hour), Millis(2_700)), at(12_200));
+        // Set right again, and followed from there.
+        assert_eq!(steady.read(at(12_350), Millis(2_800)), at(12_350));
+    }
+
+    #[test]
+    fn small_corrections_are_followed_and_time_never_goes_back() {
+        let at = Timestamp::from_millis;
+        let mut steady = Steady::new(at(10_000), Millis(0));
+        assert_eq!(steady.read(at(11_900), Millis(1_000)), at(11_900));
+        assert_eq!(steady.read(at(11_500), Millis(1_100)), at(11_900));
+        assert_eq!(steady.read(at(12_500), Millis(2_100)), at(12_500));
     }
 
     #[test]

@@ -52,6 +52,57 @@ pub enum StoreError {
     BadCursor,
 }
 
+/// Why the store could not do something, as a word for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// Two transactions waited for one another; the database ended this one.
+    Deadlock,
+    /// A lock, a statement or the whole transaction took too long, or SQLite was busy.
+    Timeout,
+    /// There is no room on the disk.
+    DiskFull,
+    /// The connection was lost, or there was none.
+    Lost,
+    /// Anything else.
+    Other,
+}
+
+impl Trouble {
+    /// Every one.
+    pub const ALL: [Self; 5] =
+        [Self::Deadlock, Self::Timeout, Self::DiskFull, Self::Lost, Self::Other];
+
+    /// The word in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deadlock => "deadlock",
+            Self::Timeout => "timeout",
+            Self::DiskFull => "disk_full",
+            Self::Lost => "lost",
+            Self::Other => "other",
+        }
+    }
+
+    /// By SQLSTATE, or by SQLite's extended result code.
+    fn of_code(code: &str) -> Self {
+        match (code.len(), code) {
+            (5, "40P01" | "40001") => Self::Deadlock,
+            (5, "55P03" | "57014" | "25P03" | "25P04") => Self::Timeout,
+            (5, "53100") => Self::DiskFull,
+            (5, code) if code.starts_with("08") || code.starts_with("57P") => Self::Lost,
+            (5, _) => Self::Other,
+            // BUSY, LOCKED; FULL; IOERR.
+            (_, code) => match primary(code) {
+                5 | 6 => Self::Timeout,
+                13 => Self::DiskFull,
+                10 => Self::Lost,
+                _ => Self::Other,
+            },
+        }
+    }
+}
+
 /// What is wrong with a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFault {
@@ -183,6 +234,19 @@ impl StoreError {
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused { .. })
+    }
+
+    /// What kind of trouble this was.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            Self::Unavailable(Cause::Database(error))
+            | Self::OutcomeUnknown(Cause::Database(error)) => match code_of(error) {
+                Some(code) => Trouble::of_code(&code),
+                None => Trouble::Lost,
+            },
+            _ => Trouble::Other,
+        }
     }
 
     pub(crate) const fn closed() -> Self {

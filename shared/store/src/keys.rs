@@ -16,6 +16,7 @@ use chacha20poly1305::{
 };
 use parcours_domain::{TenantId, Timestamp, hash::MacKey};
 use sea_orm::ConnectionTrait;
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -119,7 +120,13 @@ impl RootKey {
         MacKey(*self.0).mac(&[b"root key check", install.as_bytes()])
     }
 
-    fn wrapping(&self) -> Cipher {
+    /// Whether the install that stores this check was made with this key.
+    pub(crate) fn fits(&self, install: Uuid, check: &[u8]) -> bool {
+        self.check(install).ct_eq(check).into()
+    }
+
+    /// What wraps the brands' keys.
+    pub(crate) fn wrapping(&self) -> Cipher {
         Cipher::new(KEY_VERSION, MacKey(*self.0).mac(&[b"wrap tenant keys"]))
     }
 }
@@ -148,6 +155,17 @@ pub(crate) async fn create(
     let columns = ["tenant_id", "purpose", "version", "wrapped", "created_at"];
     Insert::new("tenant_key", &columns).run(on, rows).await?;
     Ok(())
+}
+
+/// A brand's wrapped key, wrapped by another.
+pub(crate) fn rewrap(
+    (from, to): (&Cipher, &Cipher),
+    (tenant, purpose, version): (TenantId, &str, i64),
+    wrapped: &[u8],
+) -> Result<Vec<u8>, StoreError> {
+    let aad = wrap_aad(tenant, purpose, version);
+    let key = Zeroizing::new(from.open(&aad, wrapped)?);
+    to.seal(&aad, &key)
 }
 
 /// Reads and unwraps a brand's keys.

@@ -15,6 +15,7 @@ mod db;
 pub mod error;
 mod fault;
 mod identity;
+pub mod keep;
 mod keys;
 mod loader;
 mod migration;
@@ -24,13 +25,14 @@ mod shard;
 mod side;
 mod store;
 mod sweep;
+mod watch;
 
 pub use committer::{
     CommitOutcome, Committer, ContactCommit, NewAddress, NewEvent, NewInbox, NewMessage,
     NewQuarantine, TimerChange,
 };
 pub use db::Backend;
-pub use error::{Cause, KeyFault, StoreError};
+pub use error::{Cause, KeyFault, StoreError, Trouble};
 pub use fault::{Fault, FaultPoint, Faults};
 pub use identity::{IdentityQuery, Resolution, Resolved};
 pub use keys::{Cipher, TenantKeys};
@@ -38,3 +40,4 @@ pub use loader::{InboxRow, KeyQuestion, KnownKey, LoadAnswer, LoadKey, Loaded, L
 pub use side::*;
 pub use store::{RootKeySource, SHARDS_DEFAULT, Store, StoreConfig, StoredClock, TenantStore};
 pub use sweep::{InboxMarks, StuckRun, Sweep, SweepCounts, TimerCursor, TimerRow};
+pub use watch::{BatchEnd, Watcher};

@@ -22,6 +22,7 @@ use crate::{
     db::{Db, listed},
     error::StoreError,
     side::sql::{Row, vals},
+    watch::Watch,
 };
 
 /// How long the first question waits for company.
@@ -113,9 +114,9 @@ pub struct Loader {
 }
 
 impl Loader {
-    pub(crate) fn start(db: Db) -> Self {
+    pub(crate) fn start(db: Db, watch: Watch) -> Self {
         let (questions, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(run(db, receiver));
+        tokio::spawn(run(db, watch, receiver));
         Self { questions }
     }
 
@@ -175,7 +176,7 @@ const fn unknown() -> Loaded {
     }
 }
 
-async fn run(db: Db, mut receiver: mpsc::Receiver<Question>) {
+async fn run(db: Db, watch: Watch, mut receiver: mpsc::Receiver<Question>) {
     while let Some(first) = receiver.recv().await {
         let deadline = Instant::now() + WAIT;
         let mut size = first.contacts.len() + first.keys.len();
@@ -187,7 +188,9 @@ async fn run(db: Db, mut receiver: mpsc::Receiver<Question>) {
         }
         let contacts: HashSet<_> = questions.iter().flat_map(|q| q.contacts.clone()).collect();
         let keys: HashSet<_> = questions.iter().flat_map(|q| q.keys.clone()).collect();
+        let (begun, size) = (Instant::now(), (contacts.len(), keys.len()));
         let found = read(&db, contacts, keys).await.map(Arc::new);
+        watch.loaded(size.0, size.1, begun.elapsed());
         for question in questions {
             // Who asked may have gone.
             let _gone = question.answer.send(found.clone());

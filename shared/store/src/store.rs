@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use parcours_domain::{TenantId, Timestamp};
+use parcours_domain::{Millis, TenantId, Timestamp};
 use uuid::Uuid;
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     shard::Ownership,
     side::sql::Sql,
     sweep::Sweep,
+    watch::Watcher,
 };
 
 /// Shards of an install unless asked otherwise.
@@ -54,6 +55,8 @@ pub struct StoreConfig {
     pub product_clock_start: Option<Timestamp>,
     /// Planned faults, for tests.
     pub faults: Option<Arc<dyn Faults>>,
+    /// Who counts what the store does.
+    pub watcher: Option<Arc<dyn Watcher>>,
 }
 
 impl StoreConfig {
@@ -68,6 +71,7 @@ impl StoreConfig {
             worker_role: true,
             product_clock_start: None,
             faults: None,
+            watcher: None,
         }
     }
 }
@@ -81,6 +85,17 @@ pub struct StoredClock {
     pub speed: i64,
     /// Machine time at which it was stored.
     pub set_at: Timestamp,
+}
+
+impl StoredClock {
+    /// Product time at this machine time.
+    #[must_use]
+    pub fn at_machine(&self, now: Timestamp) -> Timestamp {
+        match self.speed {
+            0 => self.at,
+            _ => self.at + (now - self.set_at).max(Millis(0)),
+        }
+    }
 }
 
 /// What the install's row says; never changes.
@@ -219,13 +234,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn product_clock(&self) -> Result<Option<StoredClock>, StoreError> {
-        let text = "SELECT product_now, product_speed, clock_set_at FROM install WHERE id = 1";
-        let Some(row) = Sql::new(text, Vec::new()).one(self.db().read()).await? else {
-            return Err(StoreError::Damaged("install"));
-        };
-        let (at, set_at) = (row.time_opt("product_now")?, row.time_opt("clock_set_at")?);
-        let speed = row.get("product_speed")?;
-        Ok(at.zip(set_at).map(|(at, set_at)| StoredClock { at, speed, set_at }))
+        product_clock(self.db().read()).await
     }
 
     /// Stores where the product clock is now, and whether it runs on from there.
@@ -269,6 +278,19 @@ impl TenantStore {
     pub const fn tenant(&self) -> TenantId {
         self.tenant
     }
+}
+
+/// The product clock as the install stores it.
+pub(crate) async fn product_clock(
+    on: &impl sea_orm::ConnectionTrait,
+) -> Result<Option<StoredClock>, StoreError> {
+    let text = "SELECT product_now, product_speed, clock_set_at FROM install WHERE id = 1";
+    let Some(row) = Sql::new(text, Vec::new()).one(on).await? else {
+        return Err(StoreError::Damaged("install"));
+    };
+    let (at, set_at) = (row.time_opt("product_now")?, row.time_opt("clock_set_at")?);
+    let speed = row.get("product_speed")?;
+    Ok(at.zip(set_at).map(|(at, set_at)| StoredClock { at, speed, set_at }))
 }
 
 /// Machine time in milliseconds since the epoch.

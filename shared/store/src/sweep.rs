@@ -362,7 +362,7 @@ impl Sweep {
              AND held = 0 AND due_at <= $1) AS timers_due, \
              (SELECT count(*) FROM inbox WHERE lane = 0) AS inbox_live, \
              (SELECT count(*) FROM send_queue WHERE phase = 0 AND not_before <= $1) AS queue_ready, \
-             (SELECT count(*) FROM send_queue WHERE phase > 0) AS queue_leaving",
+             (SELECT count(*) FROM send_queue WHERE phase IN (1, 2)) AS queue_leaving",
             vals![ms(now)],
         )
         .one(self.store.db().read())

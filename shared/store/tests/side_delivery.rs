@@ -29,6 +29,8 @@ on_both!(
     a_send_key_is_used_once,
     an_api_message_is_idempotent,
     a_mail_is_kept_in_the_mailbox_with_its_end,
+    a_test_goes_to_its_address_and_rests_on_nothing_of_the_contact,
+    a_test_waits_for_a_new_verdict_when_its_address_or_its_brand_moved,
 );
 
 async fn a_claim_brings_what_the_verdict_and_the_template_need(store: Store) {
@@ -80,6 +82,7 @@ async fn a_lost_reply_is_settled_by_the_class_under_which_the_message_left(store
     let policy = |_, class| match class {
         MessageClass::Marketing => UnknownPolicy::Final,
         MessageClass::Transactional => UnknownPolicy::Again,
+        MessageClass::Test => UnknownPolicy::Final,
     };
     for (key, receipt, again) in [
         ("a", r#"{"class":"transactional"}"#, 1),
@@ -277,4 +280,81 @@ async fn a_mail_is_kept_in_the_mailbox_with_its_end(store: Store) {
     let page = shop.brand().mailbox(&PageRequest::default()).await.unwrap();
     assert_eq!((page.items[0].message, page.items[0].size), (message, 4));
     assert_eq!(shop.brand().mail(message).await.unwrap().as_deref(), Some(b"mail".as_slice()));
+}
+
+const TEAM: &str = "team@shop.example";
+
+/// A test for the team, rendered with anna, who agreed to nothing.
+async fn test_message(shop: &Shop, key: &str) -> parcours_domain::MessageId {
+    let anna = shop.contact("anna", "anna@example.org").await;
+    let message = shop.api_message(anna, key);
+    let to = TEAM.parse().unwrap();
+    let enqueued = shop.brand().enqueue_test_message(&message, &to, at(0)).await.unwrap();
+    assert_eq!(enqueued, Enqueued::Fresh(message.id));
+    message.id
+}
+
+async fn list_for_tests(shop: &Shop, addresses: &[&str]) {
+    let body = serde_json::json!({"name": "records", "test_addresses": addresses});
+    let document = parcours_store::NewDocument {
+        kind: "Brand".to_owned(),
+        name: name("records"),
+        body_json: body.to_string(),
+        compiled: None,
+        version: None,
+    };
+    shop.brand().publish(vec![document], None, at(0)).await.unwrap();
+}
+
+async fn a_test_goes_to_its_address_and_rests_on_nothing_of_the_contact(store: Store) {
+    let shop = Shop::open(store).await;
+    list_for_tests(&shop, &[TEAM]).await;
+    let id = test_message(&shop, "t1").await;
+    let anna = shop.visitor("anna").await;
+    shop.say(anna, FactKind::Objected, Scope::AllMarketing, at(1)).await;
+    let claimed = shop.claim(1).await;
+    let one = &claimed[0];
+    let (_, address, ..) = one.address.clone().unwrap();
+    assert_eq!((address.expose(), one.test_address, one.class), (TEAM, true, MessageClass::Test));
+    assert_eq!((one.row.origin.as_str(), one.contact), ("test", anna));
+    assert_eq!(judge(one), Ok(()), "what anna said is not said by the team");
+    assert_eq!(shop.dot(&claimed, 2).await, [DotAnswer::Go]);
+    assert_eq!(shop.store.consent().leaving(shop.tenant, anna).await.unwrap(), 0, "not to anna");
+    shop.store.delivery().finish(vec![finished(one, SendOutcome::Sent)]).await.unwrap();
+    assert_eq!(shop.status(id).await, "sent");
+    let counted = shop.brand().counters(0).await.unwrap();
+    let names: Vec<&str> = counted.iter().map(|counter| counter.name.as_str()).collect();
+    assert_eq!(names, ["test_messages_sent"], "counted apart");
+    assert!(shop.brand().table().await.unwrap().messages.is_empty());
+    let clicked = shop.brand().record_click(id, 1, at(3)).await.unwrap().unwrap();
+    assert!(!clicked.first, "a click in a test is nobody's");
+    assert_eq!(shop.brand().message_why(id).await.unwrap().unwrap().links[0].clicked_at, None);
+}
+
+async fn a_test_waits_for_a_new_verdict_when_its_address_or_its_brand_moved(store: Store) {
+    let shop = Shop::open(store).await;
+    list_for_tests(&shop, &[TEAM]).await;
+    test_message(&shop, "t1").await;
+    let team = shop.contact("team", TEAM).await;
+    let claimed = shop.claim(1).await;
+    list_for_tests(&shop, &[]).await;
+    assert_eq!(shop.dot(&claimed, 2).await, [DotAnswer::Rejudge], "the list moved");
+    let one = &claimed[0];
+    let again = shop.store.delivery().reread(shop.tenant, one.claim_id, &[one.message]).await;
+    assert_eq!(judge(&again.unwrap()[0]), Err(Refusal::NotTestAddress));
+    list_for_tests(&shop, &[TEAM]).await;
+    let again = shop.store.delivery().reread(shop.tenant, one.claim_id, &[one.message]).await;
+    let again = again.unwrap();
+    shop.say(team, FactKind::Suppressed, Scope::AllMarketing, at(1)).await;
+    assert_eq!(shop.dot(&again, 3).await, [DotAnswer::Rejudge], "the address moved");
+    let again = shop.store.delivery().reread(shop.tenant, one.claim_id, &[one.message]).await;
+    let again = again.unwrap();
+    assert_eq!(judge(&again[0]), Err(Refusal::Suppressed));
+    assert_eq!(shop.dot(&again, 4).await, [DotAnswer::Rejudge], "the final commit looks itself");
+    // A message that is no test does not pass as one.
+    let ben = shop.contact("ben", "ben@example.org").await;
+    shop.send(ben, "b").await;
+    let mut marketing = shop.claim(1).await;
+    marketing[0].class = MessageClass::Test;
+    assert_eq!(shop.dot(&marketing, 5).await, [DotAnswer::Rejudge]);
 }

@@ -154,6 +154,7 @@ async fn a_message_past_its_dot_is_never_claimed_again(store: Store) {
     let policy = move |_, class| match class {
         MessageClass::Marketing => UnknownPolicy::Final,
         MessageClass::Transactional => UnknownPolicy::Again,
+        MessageClass::Test => UnknownPolicy::Final,
     };
     let settled = shop.store.delivery().settle_expired_claims(now(700), &policy).await.unwrap();
     let mut unknown = settled.unknown;

@@ -167,6 +167,7 @@ async fn filters_narrow_a_page(store: Store) {
     let mine = shop.send(anna, "a").await;
     shop.send(ben, "b").await;
     let filter = MessageFilter {
+        class: None,
         contact: Some(anna),
         status: Some("queued".to_owned()),
         journey: Some(name("welcome")),

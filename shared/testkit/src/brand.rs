@@ -117,6 +117,7 @@ pub fn final_commit(
     Some(DotRequest {
         tenant: claimed.tenant,
         message: claimed.message,
+        class: claimed.class,
         claim_id: claimed.claim_id,
         contact: claimed.contact,
         channel: claimed.row.channel,

@@ -11,7 +11,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -39,12 +39,14 @@ pub struct Received {
     pub raw: Vec<u8>,
     /// Which connection brought it, from 0.
     pub connection: usize,
+    /// When its data began, by the wall clock.
+    pub at: SystemTime,
     /// Whether it came under TLS.
     pub tls: bool,
     /// The AUTH lines that came before, as they came.
     pub auth: Vec<String>,
     /// When it was accepted.
-    pub at: Instant,
+    pub accepted: Instant,
 }
 
 /// What kind of server the sink is.

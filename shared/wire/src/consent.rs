@@ -69,6 +69,8 @@ pub struct Unsubscribed {
     pub locale: String,
     /// Whether the topic is withdrawn now (before a page's POST: already).
     pub withdrawn: bool,
+    /// Whether the link came in a test send: using it changes nothing.
+    pub is_test: bool,
 }
 
 /// What the consent service does for others. Needs SQL only: no worker, no Redis.

@@ -50,6 +50,7 @@ async fn an_objection_outranks_consent_given_before_it_and_not_after() {
         let now = stage.standing().await;
         let address = now.address.map_or(AddressStanding::default(), |(_, standing)| standing);
         verdict(&Question {
+            test_address: false,
             topic: &topic,
             class: MessageClass::Marketing,
             double_opt_in: false,

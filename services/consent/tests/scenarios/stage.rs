@@ -12,7 +12,7 @@ use actix_web::{
     http::{Method, StatusCode, header::HeaderMap},
     test,
 };
-use parcours_consent::{ConsentService, configure};
+use parcours_consent::{ConsentService, GuessLimits, configure};
 use parcours_content::{LinkKind, LinkToken};
 use parcours_domain::{
     Channel, ContactId, MessageId, Name, TenantId, Timestamp,
@@ -83,7 +83,8 @@ impl Stage {
     pub async fn new() -> Self {
         let store = temp_store(Backend::Sqlite).await.unwrap();
         let clock = Arc::new(ProductClock::standing(now()));
-        let service = ConsentService::new(store.store.clone(), clock, Arc::new(OsChance));
+        let limits = GuessLimits { rate: GuessLimits::RATE.parse().unwrap(), proxies: 0 };
+        let service = ConsentService::new(store.store.clone(), clock, Arc::new(OsChance), limits);
         let service = Arc::new(service);
         let woken = Arc::new(Woken::default());
         let worker: Arc<dyn WorkerApi> = Arc::clone(&woken) as _;

@@ -48,6 +48,8 @@ pub struct MailParts<'a> {
     pub list_id: Option<&'a str>,
     /// The Feedback-ID: at most four fields with colons between them.
     pub feedback_id: Option<&'a str>,
+    /// Whether it says of itself that it is a test: `X-Parcours-Test: yes`.
+    pub is_test: bool,
 }
 
 impl std::fmt::Debug for MailParts<'_> {
@@ -141,6 +143,9 @@ fn with_headers(parts: &MailParts<'_>) -> Result<lettre::message::MessageBuilder
         builder = builder
             .raw_header(raw("List-Unsubscribe", &unsubscribe(url)?))
             .raw_header(raw("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"));
+    }
+    if parts.is_test {
+        builder = builder.raw_header(raw("X-Parcours-Test", "yes"));
     }
     if let Some(list_id) = parts.list_id {
         builder = builder.raw_header(raw("List-Id", bracketed("List-Id", list_id)?));

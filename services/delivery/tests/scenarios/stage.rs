@@ -193,7 +193,8 @@ impl Stage {
             fields.insert("contact.first_name".to_owned(), FieldRule::Required);
         }
         let html = format!("{html}<p><a href=\"{{{{ unsubscribe_url }}}}\">Unsubscribe</a></p>");
-        let source = TemplateSource { subject: subject.to_owned(), html, text: None, fields };
+        let source =
+            TemplateSource { subject: subject.to_owned(), html, mjml: None, text: None, fields };
         let compiled = compile(&source).unwrap().encode();
         let body = serde_json::json!({"name": template, "subject": subject, "html": source.html});
         self.publish("Template", template, body, Some(compiled)).await;
@@ -243,6 +244,7 @@ impl Stage {
         let hours = match wanted.class {
             MessageClass::Marketing => 24,
             MessageClass::Transactional => 72,
+            MessageClass::Test => 1,
         };
         let head = self.store.for_tenant(self.tenant);
         let template =

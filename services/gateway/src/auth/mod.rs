@@ -8,9 +8,11 @@
 mod cache;
 mod credential;
 mod permission;
+mod used;
 
 pub use cache::{KEY_SEEN_MAX, KeyCache};
 pub use permission::{Above, Access, Admin, Ingest, Manage, Permission, Read};
+pub use used::UsedKeys;
 
 use actix_web::http::header::HeaderMap;
 use parcours_domain::{OrganisationId, TenantId};
@@ -64,12 +66,14 @@ pub async fn authenticate(gateway: &Gateway, headers: &HeaderMap) -> Result<ApiK
         .ok_or_else(|| unauthorised("no key came with the request"))?;
     let now = machine_now();
     if let Some(key) = gateway.keys.get(&text, now) {
+        gateway.used.note(&gateway.state.store, key.id, now);
         return Ok(key);
     }
     let found = gateway.state.store.admin().authenticate(&text, now).await;
     match found.map_err(|error| failure::of_store(&error))? {
         Some(key) => {
             gateway.keys.put(&text, key.clone());
+            gateway.used.note(&gateway.state.store, key.id, now);
             Ok(key)
         }
         None => Err(unauthorised("the key is unknown, revoked or expired")),

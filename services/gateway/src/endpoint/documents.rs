@@ -304,14 +304,13 @@ async fn sources(
     Ok((files, bytes))
 }
 
-async fn read_set(files: Vec<SourceFile>) -> Result<DocumentSet, Problem> {
+pub(super) async fn read_set(files: Vec<SourceFile>) -> Result<DocumentSet, Problem> {
     let read = tokio::task::spawn_blocking(move || publish::read(&files)).await;
-    let set = read.map_err(|_| failure::internal())?;
-    set.map_err(|problems| of_publish(&PublishError::Problems(problems)))
+    read.map_err(|_| failure::internal())
 }
 
 /// What a caller hears of documents that were not published.
-fn of_publish(error: &PublishError) -> Problem {
+pub(super) fn of_publish(error: &PublishError) -> Problem {
     match error {
         PublishError::Problems(problems) => {
             let detail =

@@ -109,8 +109,12 @@ async fn unhalt_install(
 ) -> Result<HttpResponse, Problem> {
     reaches_all(&access)?;
     let work = async {
-        ask(access.gateway.state.store.admin().unhalt_install().await)?;
-        Ok(Reply::ok(&HaltAnswer { halted: false }))
+        if ask(access.gateway.state.store.admin().unhalt_install().await)? {
+            return Ok(Reply::ok(&HaltAnswer { halted: false }));
+        }
+        let detail = "the store was restored from a backup; look at /v1/sending, then POST \
+                      /v1/sending/release";
+        Err(Problem::new(409, "held_by_restore", "Held since a restore", detail))
     };
     idempotent::once(&access.gateway, Uuid::nil(), &request, b"", work).await
 }
@@ -127,7 +131,11 @@ fn known(there: bool) -> Result<(), Problem> {
     if there { Ok(()) } else { Err(failure::not_found("there is no such brand")) }
 }
 
-fn reaches_all(access: &Above<Admin>) -> Result<(), Problem> {
+/// Whether the key reaches the whole install.
+///
+/// # Errors
+/// 403 when it does not.
+pub fn reaches_all(access: &Above<Admin>) -> Result<(), Problem> {
     match reach(&access.key) {
         Reach::Install => Ok(()),
         Reach::Organisation(_) | Reach::Brand(_) => {

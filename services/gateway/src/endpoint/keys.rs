@@ -218,5 +218,6 @@ fn view(key: &ApiKey) -> KeyView {
         created_at: key.created_at,
         expires_at: key.expires_at,
         revoked_at: key.revoked_at,
+        last_used_at: key.last_used_at,
     }
 }

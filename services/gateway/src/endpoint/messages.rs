@@ -66,6 +66,8 @@ struct MessageQuery {
     journey: Option<String>,
     /// Only messages of this template.
     template: Option<String>,
+    /// Only messages of this class: `marketing`, `transactional` or `test`.
+    class: Option<String>,
 }
 
 /// List messages, newest first
@@ -90,9 +92,15 @@ async fn list(
         template: name(query.template.as_ref(), "template")?,
         contact: query.contact.map(ContactId),
         status: query.status,
+        class: query.class.as_deref().map(class).transpose()?,
     };
     let page = page_request(query.limit, query.cursor.as_deref());
     show(&page_of(ask(access.store().messages(&filter, &page).await)?, |one| view(&one)))
+}
+
+fn class(text: &str) -> Result<MessageClass, Problem> {
+    let known = "`class` is marketing, transactional or test";
+    MessageClass::parse(text).ok_or_else(|| invalid("class", known))
 }
 
 /// Read one message
@@ -140,19 +148,20 @@ async fn send(
     access: Access<Manage>,
     body: JsonBody<MessageRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let Some(key) = idempotent::key_of(&request)? else {
-        let detail =
-            "a message needs the header Idempotency-Key, so that a repeat does not send it twice";
-        return Err(Problem::new(
-            400,
-            "idempotency_key_required",
-            "Idempotency-Key required",
-            detail,
-        )
-        .at(idempotent::HEADER));
-    };
+    let key = needed_key(&request)?;
     let work = enqueue(&access, &body.value, key);
     idempotent::once(&access.gateway, access.tenant.0, &request, &body.bytes, work).await
+}
+
+/// The Idempotency-Key, which a message cannot do without.
+pub(super) fn needed_key(request: &HttpRequest) -> Result<String, Problem> {
+    let detail =
+        "a message needs the header Idempotency-Key, so that a repeat does not send it twice";
+    let needed = || {
+        Problem::new(400, "idempotency_key_required", "Idempotency-Key required", detail)
+            .at(idempotent::HEADER)
+    };
+    idempotent::key_of(request)?.ok_or_else(needed)
 }
 
 async fn enqueue(
@@ -162,7 +171,10 @@ async fn enqueue(
 ) -> Result<Reply, Problem> {
     let (store, now) = (access.store(), access.now());
     let (template, topic) = template_and_topic(access, wanted).await?;
-    let (sender, expiry) = sender_and_expiry(access, wanted).await?;
+    let brand =
+        ask(publish::store::brand_document(&access.gateway.state.store, access.tenant).await)?;
+    let expiry = brand.map_or(Millis::hours(72), |brand| brand.expiry.transactional.millis());
+    let sender = sender(access, wanted.sender.as_deref()).await?;
     let contact = found(store.contact(ContactId(wanted.contact)).await, "contact")?;
     let address = contact.addresses.iter().find(|one| one.channel == Channel::Email);
     let message = ApiMessage {
@@ -175,7 +187,7 @@ async fn enqueue(
         topic,
         class: MessageClass::Transactional,
         channel: Channel::Email,
-        data: data(wanted)?,
+        data: data(wanted.data.clone())?,
         lane: address.and_then(|one| one.address.as_ref()).map_or(0, EmailAddress::lane),
         not_before: now,
         expires_at: now + expiry,
@@ -230,28 +242,28 @@ async fn published_by_admin(access: &Access<Manage>, row: &DocumentRow) -> Resul
     Ok(key.is_some_and(|key| crate::auth::may(key, KeyScope::Admin)))
 }
 
-async fn sender_and_expiry(
-    access: &Access<Manage>,
-    wanted: &MessageRequest,
-) -> Result<(Name, Millis), Problem> {
-    let brand =
-        ask(publish::store::brand_document(&access.gateway.state.store, access.tenant).await)?;
-    let expiry = brand.as_ref().map(|brand| brand.expiry.transactional.millis());
-    let sender = match &wanted.sender {
+/// The sender asked for, or the brand's default; it is published.
+pub(super) async fn sender(access: &Access<Manage>, asked: Option<&str>) -> Result<Name, Problem> {
+    let sender = match asked {
         Some(text) => read(text, "sender", "a sender's name")?,
-        None => brand.and_then(|brand| brand.defaults.sender).ok_or_else(|| {
-            invalid("sender", "the brand has no default sender; name one, or set `defaults.sender`")
-        })?,
+        None => {
+            let store = &access.gateway.state.store;
+            let brand = ask(publish::store::brand_document(store, access.tenant).await)?;
+            let default = brand.and_then(|brand| brand.defaults.sender);
+            let help = "the brand has no default sender; name one, or set `defaults.sender`";
+            default.ok_or_else(|| invalid("sender", help))?
+        }
     };
     let there = ask(access.store().document(Kind::Sender.as_str(), &sender, None).await)?;
     if there.is_none() {
         return Err(unknown("sender"));
     }
-    Ok((sender, expiry.unwrap_or(Millis::hours(72))))
+    Ok(sender)
 }
 
-fn data(wanted: &MessageRequest) -> Result<Properties, Problem> {
-    match wanted.data.clone().map(Value::from_json) {
+/// `run.*` of a request.
+pub(super) fn data(data: Option<serde_json::Value>) -> Result<Properties, Problem> {
+    match data.map(Value::from_json) {
         None | Some(Value::Null) => Ok(Properties::new()),
         Some(Value::Map(map)) => Ok(map),
         Some(
@@ -260,7 +272,7 @@ fn data(wanted: &MessageRequest) -> Result<Properties, Problem> {
     }
 }
 
-fn unknown(what: &'static str) -> Problem {
+pub(super) fn unknown(what: &'static str) -> Problem {
     let detail = format!("there is no published {what} of this name");
     Problem::new(422, "unknown_document", "Not published", detail).at(what)
 }

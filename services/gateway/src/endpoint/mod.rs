@@ -15,7 +15,10 @@ pub mod quarantine;
 pub mod runs;
 pub mod secrets;
 pub mod segment;
+pub mod sending;
+pub mod status;
 pub mod system;
+pub mod templates;
 
 use std::{collections::BTreeMap, str::FromStr};
 

@@ -144,15 +144,16 @@ async fn generate(
     let body: JsonBody<SecretGenerateRequest> = json_or_default(&request, payload, limit).await?;
     let work = async {
         let store = access.store();
-        let names = ask(store.secret_names().await)?;
-        if !body.value.replace && names.iter().any(|(taken, _)| *taken == name) {
-            return Err(exists());
-        }
         let (private, public) = dkim_key().map_err(|_| {
             tracing::error!("the system gave no randomness for a key");
             failure::internal()
         })?;
-        let version = ask(store.put_secret(&name, private.as_bytes(), access.now()).await)?;
+        let (private, now) = (private.as_bytes(), access.now());
+        let version = if body.value.replace {
+            ask(store.put_secret(&name, private, now).await)?
+        } else {
+            ask(store.create_secret(&name, private, now).await)?.ok_or_else(exists)?
+        };
         Ok(Reply::ok(&SecretGenerated {
             name: name.to_string(),
             version,

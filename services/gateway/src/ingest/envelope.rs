@@ -1,7 +1,6 @@
 //! Parts a request into items without parsing them, so that one broken item costs only itself.
 //!
-//! Bytes that are not UTF-8 are replaced and their places remembered: only the items that hold
-//! them are at fault.
+//! Bytes that are not UTF-8 are replaced, one for one: only the items that hold them are at fault.
 
 use std::borrow::Cow;
 
@@ -13,7 +12,7 @@ use serde_json::value::RawValue;
 pub struct RawItem<'a> {
     /// Its place in the request, from 0.
     pub index: u32,
-    /// Its JSON text; bytes that are not UTF-8 are replaced.
+    /// Its JSON text; bytes that are not UTF-8 are question marks.
     pub text: &'a str,
     /// Its bytes as they came.
     pub bytes: &'a [u8],
@@ -37,46 +36,32 @@ pub enum NoBatch {
     TooMany(usize),
 }
 
-/// The body as text, and where bytes had to be replaced.
+/// The body as text of the same length, so that a place in one is the same place in the other.
 pub struct Text<'a> {
     bytes: &'a [u8],
     text: Cow<'a, str>,
-    replaced: Vec<Replaced>,
-}
-
-/// One replacement.
-struct Replaced {
-    /// Where it stands in the text.
-    at: usize,
-    /// How many bytes longer the text has become, by this replacement and those before it.
-    shift: usize,
 }
 
 impl<'a> Text<'a> {
-    /// Reads bytes as UTF-8; what is not becomes U+FFFD.
+    /// Reads bytes as UTF-8; each byte that is not becomes a question mark. It takes no more room
+    /// than one copy of the body, however many bytes are bad.
     #[must_use]
     pub fn read(bytes: &'a [u8]) -> Self {
         if let Ok(text) = std::str::from_utf8(bytes) {
-            return Self { bytes, text: Cow::Borrowed(text), replaced: Vec::new() };
+            return Self { bytes, text: Cow::Borrowed(text) };
         }
-        let (mut text, mut replaced) = (String::with_capacity(bytes.len()), Vec::new());
-        let mut shift = 0;
+        let mut text = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {
             text.push_str(chunk.valid());
-            if !chunk.invalid().is_empty() {
-                // At most three bytes are replaced at once: the text never becomes shorter.
-                shift += char::REPLACEMENT_CHARACTER.len_utf8() - chunk.invalid().len();
-                replaced.push(Replaced { at: text.len(), shift });
-                text.push(char::REPLACEMENT_CHARACTER);
-            }
+            text.extend(chunk.invalid().iter().map(|_| '?'));
         }
-        Self { bytes, text: Cow::Owned(text), replaced }
+        Self { bytes, text: Cow::Owned(text) }
     }
 
     /// The body as one item.
     #[must_use]
     pub fn single(&self) -> RawItem<'_> {
-        let damaged = !self.replaced.is_empty();
+        let damaged = matches!(self.text, Cow::Owned(_));
         RawItem { index: 0, text: &self.text, bytes: self.bytes, damaged }
     }
 
@@ -108,18 +93,10 @@ impl<'a> Text<'a> {
 
     fn item<'b>(&'b self, text: &'b str, index: u32) -> RawItem<'b> {
         let start = text.as_ptr() as usize - self.text.as_ptr() as usize;
-        let end = start + text.len();
-        let first = self.replaced.partition_point(|one| one.at < start);
-        let damaged = self.replaced.get(first).is_some_and(|one| one.at < end);
-        let bytes = self.bytes.get(self.before(start)..self.before(end)).unwrap_or_default();
+        let bytes = self.bytes.get(start..start + text.len()).unwrap_or_default();
+        // A bad byte stands within one item: outside of texts it is no JSON at all.
+        let damaged = matches!(self.text, Cow::Owned(_)) && std::str::from_utf8(bytes).is_err();
         RawItem { index, text, bytes, damaged }
-    }
-
-    /// How many bytes came before this place of the text.
-    fn before(&self, place: usize) -> usize {
-        let behind = self.replaced.partition_point(|one| one.at < place);
-        let last = behind.checked_sub(1).and_then(|last| self.replaced.get(last));
-        place - last.map_or(0, |one| one.shift)
     }
 }
 
@@ -146,11 +123,11 @@ mod tests {
 
     #[test]
     fn bad_bytes_are_the_fault_of_their_own_item() {
-        let text =
-            Text::read(b"{\"batch\":[{\"a\":\"\xff\"},{\"b\":\"\xef\xbf\xbd\"},{\"c\":\"\xc3\"}]}");
+        let body = b"{\"batch\":[{\"a\":\"\xff\"},{\"b\":\"\xef\xbf\xbd\"},{\"c\":\"\xc3\"},{\"d\":\"?\"}]}";
+        let text = Text::read(body);
         let damaged: Vec<_> =
             text.batch(99).unwrap().into_iter().map(|item| item.damaged).collect();
-        assert_eq!(damaged, [true, false, true]);
+        assert_eq!(damaged, [true, false, true, false]);
         let kept: Vec<_> = text.batch(99).unwrap().into_iter().map(|item| item.bytes).collect();
         assert_eq!(kept[0], b"{\"a\":\"\xff\"}");
         assert_eq!(kept[1], "{\"b\":\"\u{fffd}\"}".as_bytes());
@@ -183,6 +160,18 @@ mod tests {
         let text = Text::read(b"{\"x\":\"\xff\",\"batch\":[0,{},2]}");
         assert_eq!(text.batch(2), Err(NoBatch::TooMany(3)));
         assert_eq!(text.batch(3).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn bad_bytes_take_no_more_room_than_good_ones() {
+        let mut body = b"{\"batch\":[\"".to_vec();
+        body.resize(5 * 1024 * 1024, 0xff);
+        let text = Text::read(&body);
+        assert_eq!(text.text.len(), body.len());
+        let Cow::Owned(copy) = &text.text else { panic!("bad bytes are replaced") };
+        assert_eq!(copy.capacity(), body.len(), "one copy, made at once");
+        // Nothing else is kept: two references, and the text's own three words.
+        assert!(size_of::<Text<'_>>() <= 5 * size_of::<usize>(), "{}", size_of::<Text<'_>>());
     }
 
     #[test]

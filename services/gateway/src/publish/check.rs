@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use parcours_content::{CompiledTemplate, TemplateProblem, TemplateSource};
-use parcours_domain::{MessageClass, Name};
+use parcours_domain::{Channel, MessageClass, Name};
 use parcours_journey::{
     Catalogue, Document, Kind, Plan, Problem,
     document::{
@@ -39,12 +39,13 @@ pub struct CheckedDocument {
     pub transactional: bool,
 }
 
-/// Finds all problems of all documents.
+/// Finds all problems of all documents. Of a document that cannot be read only its own faults are
+/// told: what refers to it is taken to be right.
 ///
 /// # Errors
 /// Every problem; then nothing of the set can be published.
 pub fn check(set: &DocumentSet, existing: &Existing) -> Result<Checked, Vec<Problem>> {
-    let mut problems = Vec::new();
+    let mut problems = set.problems.clone();
     let view = View::new(set, existing, &mut problems);
     for located in &set.documents {
         match &located.document {
@@ -82,6 +83,7 @@ impl<'a> View<'a> {
                 templates.insert(&document.name, compiled);
             }
         }
+        templates.retain(|name, _| !set.may_hold(Kind::Template, Some(*name)));
         for located in &set.documents {
             let Document::Template(document) = &located.document else { continue };
             match parcours_content::compile(&source(document)) {
@@ -98,7 +100,9 @@ impl<'a> View<'a> {
 
     fn document(&self, kind: Kind, name: &Name) -> Option<&'a Document> {
         let new = self.set.get(kind, name).map(|located| &located.document);
-        new.or_else(|| self.existing.get(kind, name).map(|old| &old.document))
+        // What is published may be about to change in a way that cannot be read.
+        let old = || self.existing.get(kind, name).filter(|_| !self.set.may_hold(kind, Some(name)));
+        new.or_else(|| old().map(|old| &old.document))
     }
 
     fn topic_document(&self, name: &Name) -> Option<&'a TopicDocument> {
@@ -137,7 +141,7 @@ impl<'a> View<'a> {
             )));
         }
         if let Some(sender) = &brand.defaults.sender
-            && self.sender_document(sender).is_none()
+            && !self.has_sender(sender)
         {
             problems.push(located.places.locate(Problem::at(
                 "unknown_sender",
@@ -160,6 +164,10 @@ impl<'a> View<'a> {
             Ok(_) => Vec::new(),
             Err(found) => found,
         };
+        if self.set.brand().is_none() && self.set.may_hold(Kind::Brand, None) {
+            // The default sender is in the document that cannot be read.
+            found.retain(|problem| problem.code != "no_sender");
+        }
         found.extend(self.marketing_problems(journey));
         problems.extend(found.into_iter().map(|mut problem| match at {
             Some(located) => located.places.locate(problem),
@@ -235,9 +243,19 @@ impl<'a> View<'a> {
             .is_some_and(|topic| topic.class == MessageClass::Transactional)
     }
 
+    /// Whether somebody could be sent to without consent who could not before.
+    fn adds_test_address(&self, brand: &BrandDocument) -> bool {
+        let before = match self.existing.get(Kind::Brand, &brand.name).map(|old| &old.document) {
+            Some(Document::Brand(before)) => before.test_addresses.as_slice(),
+            Some(_) | None => &[],
+        };
+        brand.test_addresses.iter().any(|address| !before.contains(address))
+    }
+
     fn is_transactional(&self, document: &Document) -> bool {
         match document {
-            Document::Brand(_) | Document::Sender(_) => false,
+            Document::Brand(brand) => self.adds_test_address(brand),
+            Document::Sender(_) => false,
             Document::Topic(topic) => topic.class == MessageClass::Transactional,
             Document::Journey(journey) => {
                 sends(journey).any(|(_, topic)| self.is_transactional_topic(topic))
@@ -275,11 +293,15 @@ impl<'a> View<'a> {
 
 impl Catalogue for View<'_> {
     fn topic(&self, name: &Name) -> Option<TopicInfo> {
-        let topic = self.topic_document(name)?;
-        Some(TopicInfo { class: topic.class, channel: topic.channel })
+        if let Some(topic) = self.topic_document(name) {
+            return Some(TopicInfo { class: topic.class, channel: topic.channel });
+        }
+        let unread = TopicInfo { class: MessageClass::Marketing, channel: Channel::Email };
+        self.set.may_hold(Kind::Topic, Some(name)).then_some(unread)
     }
     fn has_template(&self, name: &Name) -> bool {
         self.document(Kind::Template, name).is_some()
+            || self.set.may_hold(Kind::Template, Some(name))
     }
     fn template_fields(&self, name: &Name) -> Option<Vec<FieldUse>> {
         let fields = self.templates.get(name)?.fields_used().iter();
@@ -293,7 +315,7 @@ impl Catalogue for View<'_> {
         )
     }
     fn has_sender(&self, name: &Name) -> bool {
-        self.sender_document(name).is_some()
+        self.sender_document(name).is_some() || self.set.may_hold(Kind::Sender, Some(name))
     }
     fn default_sender(&self) -> Option<Name> {
         self.brand_document().and_then(|brand| brand.defaults.sender.clone())
@@ -313,6 +335,19 @@ fn sends(journey: &JourneyDocument) -> impl Iterator<Item = (&Name, Option<&Name
     })
 }
 
+/// The topic under which the first of these journeys to send the template does so.
+#[must_use]
+pub fn topic_of(template: &Name, documents: &[Document]) -> Option<Name> {
+    let journeys = documents.iter().filter_map(|document| match document {
+        Document::Journey(journey) => Some(journey),
+        Document::Brand(_) | Document::Sender(_) | Document::Topic(_) | Document::Template(_) => {
+            None
+        }
+    });
+    let mut sends = journeys.flat_map(sends).filter(|(sent, _)| *sent == template);
+    sends.find_map(|(_, topic)| topic.cloned())
+}
+
 fn source(document: &TemplateDocument) -> TemplateSource {
     let rule = |rule: &FieldRule| match rule {
         FieldRule::Required => parcours_content::FieldRule::Required,
@@ -320,16 +355,21 @@ fn source(document: &TemplateDocument) -> TemplateSource {
     };
     TemplateSource {
         subject: document.subject.clone(),
-        html: document.html.clone(),
+        html: document.html.clone().unwrap_or_default(),
+        mjml: document.mjml.clone(),
         text: document.text.clone(),
         fields: document.fields.iter().map(|(path, one)| (path.clone(), rule(one))).collect(),
     }
 }
 
 fn of_template(problem: &TemplateProblem) -> Problem {
-    let message = match problem.line {
-        Some(line) => format!("{} (line {line} of the {})", problem.message, problem.part.as_str()),
-        None => problem.message.clone(),
+    let part = problem.part.as_str();
+    let message = match (problem.line, problem.column) {
+        (Some(line), Some(column)) => {
+            format!("{} (line {line}, column {column} of the {part})", problem.message)
+        }
+        (Some(line), None) => format!("{} (line {line} of the {part})", problem.message),
+        (None, _) => problem.message.clone(),
     };
-    Problem::at(problem.code, problem.part.as_str(), message, problem.help.clone())
+    Problem::at(problem.code, part, message, problem.help.clone())
 }

@@ -16,7 +16,7 @@ pub mod store;
 use parcours_journey::Problem;
 use parcours_wire::http::Fault;
 
-pub use check::{Checked, CheckedDocument, check};
+pub use check::{Checked, CheckedDocument, check, topic_of};
 pub use diff::diff;
 pub use existing::{Existing, ExistingDocument};
 pub use set::{DocumentSet, read};

@@ -5,31 +5,35 @@ use std::collections::BTreeMap;
 use parcours_domain::Name;
 use parcours_journey::{
     Document, Kind, Problem,
-    document::{Located, parse_located},
+    document::{Located, Unreadable, read_source},
 };
 use parcours_wire::http::document::SourceFile;
 
 /// Documents to be published together.
 #[derive(Clone, Debug, Default)]
 pub struct DocumentSet {
-    /// In the order of the sources.
+    /// Those that can be read, in the order of the sources.
     pub documents: Vec<Located>,
+    /// Those that cannot.
+    pub unreadable: Vec<Unreadable>,
+    /// What is wrong with those, and each document that stands there twice: with one of these
+    /// nothing of the set is published.
+    pub problems: Vec<Problem>,
 }
 
-/// Reads sources.
-///
-/// # Errors
-/// Every problem of every source, and each document that stands there twice.
-pub fn read(files: &[SourceFile]) -> Result<DocumentSet, Vec<Problem>> {
-    let (mut set, mut problems) = (DocumentSet::default(), Vec::new());
+/// Reads sources; [`super::check`] tells every problem at once.
+#[must_use]
+pub fn read(files: &[SourceFile]) -> DocumentSet {
+    let mut set = DocumentSet::default();
     for file in files {
-        match parse_located(&file.source, &file.name) {
-            Ok(documents) => set.documents.extend(documents),
-            Err(found) => problems.extend(found),
-        }
+        let read = read_source(&file.source, &file.name);
+        set.documents.extend(read.documents);
+        set.unreadable.extend(read.unreadable);
+        set.problems.extend(read.problems);
     }
-    problems.extend(set.twice());
-    if problems.is_empty() { Ok(set) } else { Err(problems) }
+    let twice = set.twice();
+    set.problems.extend(twice);
+    set
 }
 
 impl DocumentSet {
@@ -39,6 +43,16 @@ impl DocumentSet {
         self.documents
             .iter()
             .find(|located| located.document.kind() == kind && located.document.name() == name)
+    }
+
+    /// Whether a document that cannot be read may be this one: then nobody can say that it is
+    /// missing.
+    #[must_use]
+    pub fn may_hold(&self, kind: Kind, name: Option<&Name>) -> bool {
+        self.unreadable.iter().any(|one| {
+            let named = |own: &Name| name.is_none_or(|name| name == own);
+            one.kind.is_none_or(|own| own == kind) && one.name.as_ref().is_none_or(named)
+        })
     }
 
     /// The set's Brand document.

@@ -113,6 +113,18 @@ impl Client {
         self.ask(Method::POST, "/v1/keys", Some(request)).await
     }
 
+    /// Any POST.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> anyhow::Result<A> {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
     /// Any GET.
     ///
     /// # Errors

@@ -2,8 +2,14 @@
 
 pub mod client;
 mod files;
+pub mod keep;
+mod kept_file;
 mod problems;
+pub mod restore;
+pub mod sending;
 mod session;
+mod status;
+mod tryout;
 
 use std::{fs, path::Path};
 
@@ -16,6 +22,8 @@ use parcours_wire::http::{
 };
 
 pub use session::Session;
+pub use status::status;
+pub use tryout::{preview, test_send};
 
 use crate::cli::{ContactCommand, DocumentArgs, ExportArgs, KeyCreateArgs, NodeArgs};
 
@@ -25,12 +33,11 @@ use crate::cli::{ContactCommand, DocumentArgs, ExportArgs, KeyCreateArgs, NodeAr
 /// The problems.
 pub fn validate(dir: &Path) -> anyhow::Result<()> {
     let files = files::read(dir)?;
-    let checked = publish::read(&files)
-        .and_then(|set| publish::check(&set, &publish::Existing::default()))
-        .map_err(|found| {
-            let faults: Vec<_> = found.iter().map(publish::fault).collect();
-            anyhow::anyhow!(problems::text(&faults))
-        })?;
+    let set = publish::read(&files);
+    let checked = publish::check(&set, &publish::Existing::default()).map_err(|found| {
+        let faults: Vec<_> = found.iter().map(publish::fault).collect();
+        anyhow::anyhow!(problems::text(&faults))
+    })?;
     println!("{} documents, no problems", checked.documents.len());
     Ok(())
 }
@@ -43,7 +50,7 @@ struct Target {
 
 fn target(files: &[SourceFile], named: Option<&str>) -> anyhow::Result<Target> {
     // A set that cannot be read has its problems told by the server, all at once.
-    let set = publish::read(files).unwrap_or_default();
+    let set = publish::read(files);
     let own = set.documents.iter().find_map(|located| match &located.document {
         Document::Brand(brand) => Some(brand.clone()),
         Document::Sender(_) | Document::Topic(_) | Document::Template(_) | Document::Journey(_) => {
@@ -197,17 +204,23 @@ pub async fn contact_show(node: &NodeArgs, command: &ContactCommand) -> anyhow::
     Ok(())
 }
 
-async fn contact_of(session: &Session, contact: &str) -> anyhow::Result<serde_json::Value> {
-    let id = match contact.strip_prefix("user:") {
-        None => contact.to_owned(),
+/// A contact's id from itself, or from `user:ID`.
+async fn contact_id(session: &Session, contact: &str) -> anyhow::Result<String> {
+    match contact.strip_prefix("user:") {
+        None => Ok(contact.to_owned()),
         Some(user) => {
             let query: String = url::form_urlencoded::byte_serialize(user.as_bytes()).collect();
             let path = format!("/v1/contacts?user_id={query}");
             let found: serde_json::Value = session.client.get(&path).await?;
             let id = found["items"][0]["id"].as_str();
-            id.with_context(|| format!("no contact has the userId {user}"))?.to_owned()
+            let id = id.with_context(|| format!("no contact has the userId {user}"))?;
+            Ok(id.to_owned())
         }
-    };
+    }
+}
+
+async fn contact_of(session: &Session, contact: &str) -> anyhow::Result<serde_json::Value> {
+    let id = contact_id(session, contact).await?;
     let mut shown: serde_json::Value = session.client.get(&format!("/v1/contacts/{id}")).await?;
     let runs: serde_json::Value = session.client.get(&format!("/v1/runs?contact={id}")).await?;
     let timeline: serde_json::Value =

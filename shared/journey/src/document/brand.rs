@@ -45,6 +45,10 @@ pub struct BrandDocument {
     /// Whether an e-mail address identifies a contact; off, since families share mailboxes.
     #[serde(default)]
     pub identify_by_email: bool,
+    /// Addresses that templates may be tried out on: a test send needs no consent of theirs. Only an
+    /// admin key adds one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test_addresses: Vec<String>,
 }
 
 /// The default of [`BrandDocument::event_window_days`].

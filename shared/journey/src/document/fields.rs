@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use parcours_domain::{Name, Value};
+use parcours_domain::{Name, Value, nearest};
 
 use super::{
     Places, Problem,
@@ -14,17 +14,8 @@ use super::{
 use crate::condition::{self, Root};
 
 /// Fields that the language will have one day, so that their absence has a name.
-const LATER: [&str; 9] = [
-    "opened",
-    "bounced",
-    "quiet_hours",
-    "quiet",
-    "frequency",
-    "mjml",
-    "score",
-    "webhook",
-    "notify",
-];
+const LATER: [&str; 8] =
+    ["opened", "bounced", "quiet_hours", "quiet", "frequency", "score", "webhook", "notify"];
 
 /// What reading one document has found.
 #[derive(Debug, Default)]
@@ -341,38 +332,11 @@ impl<'a> Fields<'a> {
                 report.add("not_yet_available", &at.path, message, "leave it out for now");
                 continue;
             }
-            let help = match nearest(name, &self.known) {
+            let help = match nearest(name, self.known.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
             report.add("unknown_field", &at.path, format!("`{name}` is not known here"), help);
         }
     }
-}
-
-/// The known word that is at most two edits (or a third of its length) away.
-fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    known
-        .iter()
-        .map(|other| (distance(word, other), *other))
-        .filter(|(edits, other)| *edits <= 2.max(other.len() / 3) && *edits < other.len())
-        .min()
-        .map(|(_, other)| other)
-}
-
-/// Levenshtein distance, of the first 64 characters.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().take(64).enumerate() {
-        let mut next = vec![i + 1];
-        for (j, b) in other.iter().enumerate() {
-            let change = row.get(j).copied().unwrap_or(0) + usize::from(a != *b);
-            let drop = row.get(j + 1).copied().unwrap_or(0) + 1;
-            let add = next.last().copied().unwrap_or(0) + 1;
-            next.push(change.min(drop).min(add));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }

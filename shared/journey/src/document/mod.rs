@@ -25,7 +25,7 @@ use serde::Serialize;
 pub use brand::BrandDocument;
 pub use journey::JourneyDocument;
 pub use problem::{Places, Problem};
-pub use read::{Located, parse_documents, parse_located};
+pub use read::{Located, SourceRead, Unreadable, parse_documents, parse_located, read_source};
 pub use sender::SenderDocument;
 pub use template::{FieldRule, TemplateDocument};
 pub use topic::TopicDocument;

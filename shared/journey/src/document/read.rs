@@ -21,6 +21,26 @@ pub struct Located {
     pub places: Places,
 }
 
+/// A document that cannot be read: what it would have been, as far as that can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its kind.
+    pub kind: Option<Kind>,
+    /// Its name.
+    pub name: Option<Name>,
+}
+
+/// All that one source holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SourceRead {
+    /// The documents without faults of their own.
+    pub documents: Vec<Located>,
+    /// The others.
+    pub unreadable: Vec<Unreadable>,
+    /// The faults of the others.
+    pub problems: Vec<Problem>,
+}
+
 /// Reads all documents of one source: YAML (several documents between `---` lines), or JSON
 /// (one document, or a list), told apart by the first character.
 ///
@@ -37,18 +57,47 @@ pub fn parse_documents(source: &str, file: &str) -> Result<Vec<Document>, Vec<Pr
 /// # Errors
 /// All problems of all documents of the source.
 pub fn parse_located(source: &str, file: &str) -> Result<Vec<Located>, Vec<Problem>> {
-    let mut documents = Vec::new();
-    let mut problems = Vec::new();
+    let read = read_source(source, file);
+    if read.problems.is_empty() { Ok(read.documents) } else { Err(read.problems) }
+}
+
+/// [`parse_located`], keeping what is sound beside what is not, so that one faulty document does
+/// not hide what is wrong between the others.
+#[must_use]
+pub fn read_source(source: &str, file: &str) -> SourceRead {
+    let mut read = SourceRead::default();
     for node in node::read(source) {
-        match node.map_err(|fault| vec![*fault]).and_then(|node| read_document(&node, file)) {
-            Ok(located) => documents.push(located),
-            Err(found) => problems.extend(found),
+        match node {
+            Ok(node) => match read_document(&node, file) {
+                Ok(located) => read.documents.push(located),
+                Err(found) => {
+                    read.unreadable.push(would_be(&node));
+                    read.problems.extend(found);
+                }
+            },
+            Err(fault) => {
+                read.unreadable.push(Unreadable::default());
+                read.problems.push(*fault);
+            }
         }
     }
-    for problem in &mut problems {
+    for problem in &mut read.problems {
         file.clone_into(&mut problem.file);
     }
-    if problems.is_empty() { Ok(documents) } else { Err(problems) }
+    read
+}
+
+/// Kind and name of a faulty document; its faults are told already.
+fn would_be(node: &Node) -> Unreadable {
+    let mut told = Report::default();
+    let at = At { node, path: String::new() };
+    let NodeKind::Map(_) = node.kind else { return Unreadable::default() };
+    let Some(mut fields) = at.fields(&mut told) else { return Unreadable::default() };
+    let kinds = Kind::ALL.map(|kind| (kind.as_str(), kind));
+    Unreadable {
+        kind: fields.optional("kind", &mut told, |at, report| at.word(&kinds, report)),
+        name: fields.optional("name", &mut told, At::name),
+    }
 }
 
 fn read_document(node: &Node, file: &str) -> Result<Located, Vec<Problem>> {
@@ -117,7 +166,7 @@ fn template(
 ) -> Option<TemplateDocument> {
     let channel = fields.optional("channel", report, |at, report| at.word(&CHANNELS, report));
     let subject = fields.required("subject", report, At::line);
-    let html = fields.required("html", report, At::text);
+    let body = template_body(fields, report);
     let text = fields.optional("text", report, At::text);
     let language = fields.optional("language", report, read_brand::language);
     let rules = fields.optional("fields", report, |at, report| {
@@ -128,15 +177,38 @@ fn template(
         });
         Some(rules.collect())
     });
+    let (html, mjml) = body?;
     Some(TemplateDocument {
         name: name?,
         channel: channel.unwrap_or(Channel::Email),
         subject: subject?,
-        html: html?,
+        html,
+        mjml,
         text,
         language,
         fields: rules.unwrap_or_default(),
     })
+}
+
+/// `html` or `mjml`, exactly one of them.
+fn template_body(
+    fields: &mut Fields<'_>,
+    report: &mut Report,
+) -> Option<(Option<String>, Option<String>)> {
+    match (fields.get("html"), fields.get("mjml")) {
+        (Some(html), None) => Some((Some(html.text(report)?), None)),
+        (None, Some(mjml)) => Some((None, Some(mjml.text(report)?))),
+        (Some(_), Some(mjml)) => {
+            let message = "a template is written in html or in mjml, one of the two";
+            report.add("two_bodies", &mjml.path, message, "keep one of them");
+            None
+        }
+        (None, None) => {
+            let path = fields.path_of("html");
+            report.add("missing_field", &path, "`html` is missing", "add `html:` or `mjml:`");
+            None
+        }
+    }
 }
 
 /// `required`, `{required: true}` or `{default: VALUE}`.

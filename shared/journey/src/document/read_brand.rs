@@ -15,6 +15,9 @@ use super::{
 const SWITCH: [(&str, Switch); 4] =
     [("on", Switch::On), ("off", Switch::Off), ("true", Switch::On), ("false", Switch::Off)];
 
+/// A list of those who try mails out, not a way round consent.
+const TEST_ADDRESSES_MAX: usize = 50;
+
 pub(super) fn brand(
     fields: &mut Fields<'_>,
     name: Option<Name>,
@@ -35,6 +38,7 @@ pub(super) fn brand(
     let window =
         fields.optional("event_window_days", report, |at, report| at.whole(1, 365, report));
     let identify_by_email = fields.optional("identify_by_email", report, At::boolean);
+    let test_addresses = fields.optional("test_addresses", report, test_addresses);
     Some(BrandDocument {
         name: name?,
         organisation: organisation?,
@@ -51,6 +55,7 @@ pub(super) fn brand(
         expiry: expiry.unwrap_or_default(),
         event_window_days: window.unwrap_or_else(event_window_days_default),
         identify_by_email: identify_by_email.unwrap_or(false),
+        test_addresses: test_addresses.unwrap_or_default(),
     })
 }
 
@@ -130,6 +135,27 @@ fn defaults(at: &At<'_>, report: &mut Report) -> Option<BrandDefaults> {
     let sender = fields.optional("sender", report, At::name);
     fields.done(report);
     Some(BrandDefaults { sender })
+}
+
+/// Mail addresses, in canonical form.
+fn test_addresses(at: &At<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let addresses = at.list(report, |at, report| {
+        let text = at.line(report)?;
+        match text.parse::<EmailAddress>() {
+            Ok(address) => Some(address.expose().to_owned()),
+            Err(error) => {
+                let help = "write an address of somebody who tries mails out for the brand";
+                report.add("invalid_address", &at.path, error.to_string(), help);
+                None
+            }
+        }
+    })?;
+    if addresses.len() > TEST_ADDRESSES_MAX {
+        let message = format!("more than {TEST_ADDRESSES_MAX} test addresses");
+        report.add("out_of_range", &at.path, message, "list those of few people");
+        return None;
+    }
+    Some(addresses)
 }
 
 fn unknown_policy(at: &At<'_>, report: &mut Report) -> Option<UnknownPolicies> {

@@ -17,8 +17,12 @@ pub struct TemplateDocument {
     pub channel: Channel,
     /// The subject line.
     pub subject: String,
-    /// The HTML part.
-    pub html: String,
+    /// The HTML part; this or `mjml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub html: Option<String>,
+    /// MJML that the HTML part is made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mjml: Option<String>,
     /// The text part; made from the HTML when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,

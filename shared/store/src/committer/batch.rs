@@ -6,7 +6,10 @@
 //!
 //! What always holds: each round has fewer contacts than the one before, so it ends.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Instant,
+};
 
 use parcours_domain::{ContactId, TenantId};
 
@@ -15,6 +18,7 @@ use crate::{
     db::{Tx, in_rows},
     error::StoreError,
     side::sql::{Sql, vals},
+    watch::BatchEnd,
 };
 
 /// A contact of a batch.
@@ -30,7 +34,15 @@ pub(super) async fn settle(parts: &CommitterParts, jobs: Vec<Job>) {
         if group.is_empty() {
             continue;
         }
-        match attempt(parts, &group).await {
+        let begun = Instant::now();
+        let ended = attempt(parts, &group).await;
+        let end = match &ended {
+            Ok(Round::Committed(_)) => BatchEnd::Committed,
+            Ok(Round::Again(_)) => BatchEnd::Again,
+            Err(error) => BatchEnd::of_error(error),
+        };
+        parts.watch.batch(end, group.len(), begun.elapsed());
+        match ended {
             Ok(Round::Committed(mut leaving)) => {
                 for job in group {
                     let who = (job.commit.tenant, job.commit.contact);

@@ -27,7 +27,7 @@ pub use types::{
     TimerChange,
 };
 
-use crate::{db::Db, fault::FaultHook, shard::Ownership};
+use crate::{db::Db, fault::FaultHook, shard::Ownership, watch::Watch};
 
 /// Commits that wait for one lane; beyond it callers wait for room.
 const LANE_QUEUE: usize = 4_096;
@@ -39,6 +39,7 @@ pub(crate) struct CommitterParts {
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) faults: FaultHook,
     pub(crate) shards: u16,
+    pub(crate) watch: Watch,
 }
 
 /// One commit under way.

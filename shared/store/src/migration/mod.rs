@@ -11,7 +11,7 @@ pub(crate) mod partition;
 mod translate;
 
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
 
 use crate::{
@@ -72,6 +72,24 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![Box::new(V1)]
     }
+}
+
+/// The migrations of this build, in order.
+pub(crate) fn names() -> Vec<String> {
+    Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
+}
+
+/// The migrations that were applied to a store; none when it was never opened.
+pub(crate) async fn applied(on: &impl ConnectionTrait) -> Result<Vec<String>, StoreError> {
+    let there = match on.get_database_backend() {
+        DbBackend::Postgres => "SELECT 1 AS n WHERE to_regclass('seaql_migrations') IS NOT NULL",
+        _ => "SELECT 1 AS n FROM sqlite_master WHERE name = 'seaql_migrations'",
+    };
+    if Sql::new(there, Vec::new()).one(on).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let text = "SELECT version FROM seaql_migrations ORDER BY version";
+    Sql::new(text, Vec::new()).all(on).await?.iter().map(|row| row.get("version")).collect()
 }
 
 /// Brings the schema up to date.

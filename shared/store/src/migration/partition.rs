@@ -24,8 +24,11 @@ pub(super) const DAY: &str = "@day";
 
 const MONTHS_AHEAD: i32 = 3;
 const DAYS_AHEAD: i64 = 7;
+/// Periods made for rows that come from elsewhere, of one table.
+const PERIODS_MAX: i32 = 120;
+const SCHEMA: &str = include_str!("v1.sql");
 /// Days below this are not days: the key has none.
-const UNDATED_BELOW: i64 = -100_000_000;
+pub(crate) const UNDATED_BELOW: i64 = -100_000_000;
 
 struct Partition {
     name: String,
@@ -70,6 +73,45 @@ pub(crate) async fn ensure(db: &Db, now: Timestamp) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Makes the months of one table from the one of `first` to the one of `last`; periods beyond a
+/// bound, and those that cannot be made, leave their rows to the default partition.
+pub(crate) async fn ensure_months(
+    db: &Db,
+    table: &str,
+    (first, last): (Timestamp, Timestamp),
+) -> Result<(), StoreError> {
+    if db.backend() == Backend::Sqlite || !marked(SCHEMA, MONTH).iter().any(|one| one == table) {
+        return Ok(());
+    }
+    let mut made = String::new();
+    for ahead in 0..PERIODS_MAX {
+        let Some(partition) = month(table, first, ahead) else { break };
+        let past = month(table, last, 0).is_none_or(|end| partition.name > end.name);
+        if past || made == partition.name {
+            break;
+        }
+        make(db, &partition).await?;
+        made = partition.name;
+    }
+    Ok(())
+}
+
+/// Makes the days of one table, as [`ensure_months`] does.
+pub(crate) async fn ensure_days(
+    db: &Db,
+    table: &str,
+    (first, last): (i64, i64),
+) -> Result<(), StoreError> {
+    if db.backend() == Backend::Sqlite || !marked(SCHEMA, DAY).iter().any(|one| one == table) {
+        return Ok(());
+    }
+    let first = first.max(UNDATED_BELOW).max(last.saturating_sub(i64::from(PERIODS_MAX)));
+    for day in first..=last {
+        make(db, &of_day(table, day)).await?;
+    }
+    Ok(())
+}
+
 async fn make(db: &Db, partition: &Partition) -> Result<(), StoreError> {
     match db.read().execute_unprepared(&partition.statement()).await {
         Ok(_) => Ok(()),
@@ -97,15 +139,14 @@ async fn exists(db: &Db, name: &str) -> Result<bool, StoreError> {
 }
 
 fn wanted(now: Timestamp) -> Vec<Partition> {
-    let text = include_str!("v1.sql");
     let mut all = Vec::new();
-    for parent in marked(text, MONTH) {
+    for parent in marked(SCHEMA, MONTH) {
         all.push(default_of(&parent));
         for ahead in -1..=MONTHS_AHEAD {
             all.extend(month(&parent, now, ahead));
         }
     }
-    for parent in marked(text, DAY) {
+    for parent in marked(SCHEMA, DAY) {
         all.push(default_of(&parent));
         all.push(Partition {
             name: format!("{parent}_undated"),
@@ -113,14 +154,18 @@ fn wanted(now: Timestamp) -> Vec<Partition> {
             parent: parent.clone(),
         });
         for day in now.utc_day() - 1..=now.utc_day() + DAYS_AHEAD {
-            all.push(Partition {
-                name: format!("{parent}_d{day}").replace('-', "m"),
-                bounds: format!("FOR VALUES FROM ({day}) TO ({})", day + 1),
-                parent: parent.clone(),
-            });
+            all.push(of_day(&parent, day));
         }
     }
     all
+}
+
+fn of_day(parent: &str, day: i64) -> Partition {
+    Partition {
+        name: format!("{parent}_d{day}").replace('-', "m"),
+        bounds: format!("FOR VALUES FROM ({day}) TO ({})", day + 1),
+        parent: parent.to_owned(),
+    }
 }
 
 fn default_of(parent: &str) -> Partition {

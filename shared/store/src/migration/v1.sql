@@ -14,6 +14,8 @@ CREATE TABLE install (
   clock_set_at BIGINT,           -- machine time at which product_now was stored
   halted_at BIGINT,
   halt_reason TEXT,
+  restored_from BIGINT,          -- product time of the backup, until sending is released
+  caught_up_at BIGINT,           -- product time up to which a restore has caught up; null: not yet
   root_key_check BYTEA NOT NULL
 );
 
@@ -317,6 +319,8 @@ CREATE TABLE quarantine (
   PRIMARY KEY (tenant_id, id)
 );
 CREATE UNIQUE INDEX quarantine_key ON quarantine (tenant_id, key) WHERE key IS NOT NULL;
+CREATE INDEX quarantine_contact ON quarantine (tenant_id, contact_id) WHERE contact_id IS NOT NULL;
+CREATE INDEX quarantine_open ON quarantine (tenant_id, code, created_at) WHERE requeued_at IS NULL;
 
 -- Messages --------------------------------------------------------------------------------------
 CREATE TABLE message (
@@ -328,7 +332,7 @@ CREATE TABLE message (
   journey_version BIGINT,
   step TEXT,
   occurrence BIGINT,
-  origin TEXT NOT NULL,          -- journey | api
+  origin TEXT NOT NULL,          -- journey | api | test
   template TEXT NOT NULL,
   template_version BIGINT NOT NULL,
   sender TEXT NOT NULL,
@@ -349,6 +353,7 @@ CREATE TABLE message (
 ); -- @month
 CREATE INDEX message_contact ON message (tenant_id, contact_id, id);
 CREATE INDEX message_status ON message (tenant_id, status, id);
+CREATE INDEX message_unknown ON message (tenant_id, finished_at) WHERE status = 'unknown';
 
 CREATE TABLE attempt (
   tenant_id UUID NOT NULL,
@@ -379,7 +384,7 @@ CREATE TABLE send_queue (
   class TEXT NOT NULL,
   not_before BIGINT NOT NULL,    -- product time
   expires_at BIGINT NOT NULL,    -- product time
-  phase BIGINT NOT NULL,         -- 0 queued, 1 claimed, 2 dot_sent
+  phase BIGINT NOT NULL,         -- 0 queued, 1 claimed, 2 dot_sent, 3 may have left (restored)
   claim_id UUID,
   claim_owner UUID,              -- incarnation that claimed
   lease_until BIGINT,            -- machine time

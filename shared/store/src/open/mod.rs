@@ -7,13 +7,13 @@
 mod beat;
 mod host;
 mod postgres;
+mod reader;
 mod root_key;
 mod sqlite;
 
 use std::sync::Arc;
 
 use sea_orm::ConnectionTrait as _;
-use subtle::ConstantTimeEq as _;
 use tokio::{sync::Mutex, task::JoinHandle};
 use uuid::Uuid;
 
@@ -29,8 +29,13 @@ use crate::{
     shard::{self, Ownership},
     side::sql::{Sql, random, vals},
     store::{Inner, Install, Store, StoreConfig, machine_now},
+    watch::Watch,
 };
 
+pub(crate) use reader::Reader;
+
+/// How long a reader beside the store's own process waits for it.
+const BUSY_READER: std::time::Duration = std::time::Duration::from_secs(10);
 /// How often partitions are made ahead of time.
 const PARTITION_PERIOD: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 
@@ -138,6 +143,7 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
     let Parts { db, install, root, ownership, hold } = parts;
     let ownership = Arc::new(ownership);
     let faults = FaultHook(config.faults.clone());
+    let watch = Watch(config.watcher.clone());
     let lanes = match db.backend() {
         Backend::Sqlite => 1,
         Backend::Postgres => config.lanes.max(1),
@@ -148,10 +154,11 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
             ownership: Arc::clone(&ownership),
             faults: faults.clone(),
             shards: install.shards,
+            watch: watch.clone(),
         },
         lanes,
     );
-    let loader = Loader::start(db.clone());
+    let loader = Loader::start(db.clone(), watch);
     let keys = KeyCache::default();
     let inner = Inner { db, install, root, keys, ownership, faults, committer, loader, hold };
     Store { inner: Arc::new(inner) }
@@ -170,7 +177,7 @@ async fn partitions(db: Db) {
 async fn install(db: &Db, config: &StoreConfig) -> Result<(Install, RootKey), StoreError> {
     if let Some((install, check)) = read_install(db.read()).await? {
         let root = root_key::find(&config.root_key, false)?;
-        if !bool::from(root.check(install.id).ct_eq(check.as_slice())) {
+        if !root.fits(install.id, &check) {
             return Err(KeyFault::WrongRoot.into());
         }
         return Ok((install, root));
@@ -179,9 +186,7 @@ async fn install(db: &Db, config: &StoreConfig) -> Result<(Install, RootKey), St
     create_install(db, config, &root).await?;
     match read_install(db.read()).await? {
         // Another process may have made it meanwhile, with its own key.
-        Some((install, check)) if bool::from(root.check(install.id).ct_eq(check.as_slice())) => {
-            Ok((install, root))
-        }
+        Some((install, check)) if root.fits(install.id, &check) => Ok((install, root)),
         Some(_) => Err(KeyFault::WrongRoot.into()),
         None => Err(StoreError::Damaged("install")),
     }

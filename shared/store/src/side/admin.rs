@@ -65,14 +65,20 @@ impl AdminDoor {
         Ok(())
     }
 
-    /// Lets the install send again (brands may still be halted on their own).
+    /// Lets the install send again (brands may still be halted on their own); false, and nothing
+    /// changed, while a restore holds it: [`AdminDoor::release`] ends that.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn unhalt_install(&self) -> Result<(), StoreError> {
-        self.change(Sql::new("UPDATE install SET halted_at = NULL, halt_reason = NULL", vec![]))
+    pub async fn unhalt_install(&self) -> Result<bool, StoreError> {
+        let touched = self
+            .change(Sql::new(
+                "UPDATE install SET halted_at = NULL, halt_reason = NULL \
+                 WHERE restored_from IS NULL",
+                vec![],
+            ))
             .await?;
-        Ok(())
+        Ok(touched > 0)
     }
 
     /// Runs one statement in a transaction of its own; how many rows it touched.

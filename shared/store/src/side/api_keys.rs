@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     AdminDoor,
-    sql::{Row, Sql, bytes, ms, ms_opt, random, vals},
+    sql::{ROWS_MAX, Row, Sql, bytes, ms, ms_opt, random, vals},
 };
 use crate::error::StoreError;
 
@@ -125,6 +125,8 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Timestamp>,
 }
 
 /// The key itself, shown once; never printed by `Debug`.
@@ -145,7 +147,7 @@ impl fmt::Debug for NewKeySecret {
 }
 
 const COLUMNS: &str = "SELECT id, organisation_id, tenant_id, prefix, hash, kind, scopes, label, \
-     created_at, expires_at, revoked_at FROM api_key";
+     created_at, expires_at, revoked_at, last_used_at FROM api_key";
 
 impl AdminDoor {
     /// Makes a key; its text is in the answer and nowhere else.
@@ -176,6 +178,7 @@ impl AdminDoor {
             created_at: now,
             expires_at: new.expires_at,
             revoked_at: None,
+            last_used_at: None,
         };
         let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
         let values = vals![
@@ -247,6 +250,25 @@ impl AdminDoor {
         rows.iter().map(key_from).collect()
     }
 
+    /// Notes when keys were last used (machine time); a later use that is stored stays.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn keys_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        for chunk in uses.chunks(ROWS_MAX) {
+            let Some(latest) = chunk.iter().map(|(_, at)| *at).max() else { continue };
+            let sql = Sql::default()
+                .text("UPDATE api_key SET last_used_at = ")
+                .arg(ms(latest))
+                .text(" WHERE coalesce(last_used_at, 0) < ")
+                .arg(ms(latest))
+                .text(" AND id IN ")
+                .list(chunk.iter().map(|(id, _)| id.0.into()));
+            self.change(sql).await?;
+        }
+        Ok(())
+    }
+
     /// Revokes a key; whether there is such a key. The first moment stays.
     ///
     /// # Errors
@@ -279,5 +301,6 @@ fn key_from(row: &Row) -> Result<ApiKey, StoreError> {
         created_at: row.time("created_at")?,
         expires_at: row.time_opt("expires_at")?,
         revoked_at: row.time_opt("revoked_at")?,
+        last_used_at: row.time_opt("last_used_at")?,
     })
 }

@@ -97,7 +97,7 @@ impl ConsentDoor {
             "SELECT count(*) AS n FROM send_queue q \
              JOIN message m ON m.tenant_id = q.tenant_id AND m.id = q.message_id \
              JOIN contact c ON c.tenant_id = m.tenant_id AND c.id = m.contact_id \
-             WHERE q.phase = 2 AND q.tenant_id = $1 AND (c.id = $2 OR c.merged_into = $2)",
+             WHERE q.phase = 2 AND q.class <> 'test' AND q.tenant_id = $1 AND (c.id = $2 OR c.merged_into = $2)",
             vals![tenant.0, contact.0],
         )
         .one(on)

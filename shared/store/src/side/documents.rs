@@ -8,7 +8,10 @@ use parcours_domain::{KeyId, Millis, Name, TenantId, Timestamp};
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
 
-use super::sql::{Row, Sql, ms, vals};
+use super::{
+    AdminDoor,
+    sql::{ROWS_MAX, Row, Sql, ms, vals},
+};
 use crate::{TenantStore, error::StoreError, sweep};
 
 /// Over how long the timers of a resumed journey come due.
@@ -93,6 +96,51 @@ pub struct DocumentRow {
     pub published_at: Timestamp,
     /// By which key.
     pub published_by: Option<KeyId>,
+}
+
+/// The head of a document, without what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentHead {
+    /// The brand.
+    pub tenant: TenantId,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: Name,
+    /// Its version.
+    pub version: u32,
+    /// Its status.
+    pub status: DocumentStatus,
+}
+
+impl AdminDoor {
+    /// The heads of these brands' documents, in no particular order. The worker's door: so it
+    /// learns what was published elsewhere.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn document_heads(
+        &self,
+        tenants: &[TenantId],
+    ) -> Result<Vec<DocumentHead>, StoreError> {
+        let mut heads = Vec::new();
+        for chunk in tenants.chunks(ROWS_MAX) {
+            let sql = Sql::default()
+                .text("SELECT tenant_id, kind, name, version, status FROM document_head ")
+                .text("WHERE tenant_id IN ")
+                .list(chunk.iter().map(|tenant| tenant.0.into()));
+            for row in sql.all(self.db().read()).await? {
+                heads.push(DocumentHead {
+                    tenant: row.id("tenant_id")?,
+                    kind: row.get("kind")?,
+                    name: row.word("name", |text| text.parse().ok())?,
+                    version: row.small("version")?,
+                    status: row.word("status", DocumentStatus::parse)?,
+                });
+            }
+        }
+        Ok(heads)
+    }
 }
 
 const DOCUMENTS: &str = "SELECT d.kind, d.name, d.version, h.version AS head_version, h.status, \

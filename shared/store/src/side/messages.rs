@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use parcours_domain::{
-    AddressHash, Channel, ContactId, MessageClass, MessageId, Name, RunId, StepId, TenantId,
-    Timestamp, value::Properties,
+    AddressHash, Channel, ContactId, Handle, MessageClass, MessageId, Name, RunId, StepId,
+    TenantId, Timestamp, value::Properties,
 };
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
@@ -36,7 +36,7 @@ pub struct MessageRow {
     pub step: Option<StepId>,
     /// How often that step had asked in that run, from 1.
     pub occurrence: Option<i64>,
-    /// `journey` or `api`.
+    /// `journey`, `api` or `test`.
     pub origin: String,
     /// The template.
     pub template: Name,
@@ -144,7 +144,12 @@ pub struct MessageFilter {
     pub journey: Option<Name>,
     /// Of this template only.
     pub template: Option<Name>,
+    /// Of this class only.
+    pub class: Option<MessageClass>,
 }
+
+/// The bytes of a v7 id that are its moment (RFC 9562, section 5.7).
+const V7_TIME_BYTES: usize = 6;
 
 impl TenantStore {
     /// One message.
@@ -153,6 +158,37 @@ impl TenantStore {
     /// What the database says.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageRow>, StoreError> {
         Ok(by_ids(self.db().read(), self.tenant(), &[id]).await?.remove(&id))
+    }
+
+    /// The message that a link is in, for the recipient with this handle. A store that came from a
+    /// backup may have made the message anew, at another moment: the rest of its id is the same,
+    /// because it follows from run, step and occurrence.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn linked_message(
+        &self,
+        id: MessageId,
+        handle: Handle,
+    ) -> Result<Option<MessageRow>, StoreError> {
+        if let Some(message) = self.message(id).await? {
+            return Ok(Some(message));
+        }
+        let on = self.db().read();
+        let rows = Sql::new(
+            "SELECT m.id FROM contact c JOIN message m ON m.tenant_id = c.tenant_id \
+             AND m.contact_id = c.id WHERE c.tenant_id = $1 AND c.handle = $2",
+            vals![self.tenant().0, handle.0.to_vec()],
+        )
+        .all(on)
+        .await?;
+        for row in rows {
+            let other: MessageId = row.id("id")?;
+            if other.bytes()[V7_TIME_BYTES..] == id.bytes()[V7_TIME_BYTES..] {
+                return self.message(other).await;
+            }
+        }
+        Ok(None)
     }
 
     /// One message with its attempts and links.
@@ -196,6 +232,7 @@ impl TenantStore {
             (" AND status = ", filter.status.as_deref()),
             (" AND journey = ", filter.journey.as_ref().map(Name::as_str)),
             (" AND template = ", filter.template.as_ref().map(Name::as_str)),
+            (" AND class = ", filter.class.map(MessageClass::as_str)),
         ];
         for (text, word) in words {
             if let Some(word) = word {

@@ -28,6 +28,7 @@ mod quarantine;
 mod runs;
 mod secrets;
 pub(crate) mod sql;
+mod status;
 mod table;
 mod timeline;
 
@@ -45,9 +46,10 @@ pub use contacts::{ContactAddress, ContactView};
 pub use counters::CounterValue;
 pub use delivery::{
     ClaimOrder, Claimed, DeliveryDoor, DotAnswer, DotRequest, DotTimes, Finished, MailboxPut,
-    Moments, NewAttempt, Retry, Settled, Suppress, TopicNow, UnknownPolicy,
+    MayHaveLeft, Moments, NewAttempt, QueuedGroup, Released, Retry, Settled, Suppress, TopicNow,
+    UnknownPolicy,
 };
-pub use documents::{DocumentRow, DocumentStatus, NewDocument, Published};
+pub use documents::{DocumentHead, DocumentRow, DocumentStatus, NewDocument, Published};
 pub use idempotency::{Begun, IdempotencyKey};
 pub use inbox::{ClickRef, ConsentRef, OutcomeRef, RequeueRef};
 pub use mailbox::MailboxRow;
@@ -55,6 +57,7 @@ pub use messages::{AttemptRow, LinkRow, MessageFilter, MessageRow, MessageWhy, e
 pub use page::{Cursor, PAGE_DEFAULT, PAGE_MAX, Page, PageRequest};
 pub use quarantine::{QuarantineEntry, QuarantineRow, Requeued};
 pub use runs::{RunFilter, RunView};
+pub use status::{Backlog, BrandStatus, Reached, StatusNumbers};
 pub use table::BrandTable;
 pub use timeline::{TimelineEntry, TimelineItem};
 

@@ -27,15 +27,8 @@ impl TenantStore {
         plain: &[u8],
         now: Timestamp,
     ) -> Result<i64, StoreError> {
-        if plain.len() > SECRET_BYTES_MAX {
-            return Err(StoreError::Refused {
-                code: "54000".to_owned(),
-                on: Some("secret".to_owned()),
-                unique: false,
-            });
-        }
         let tenant = self.tenant();
-        let sealed = self.keys().await?.secret.seal(&aad(tenant, name), plain)?;
+        let sealed = self.sealed(name, plain).await?;
         let tx = self.db().begin().await?;
         let row = Sql::new(
             "INSERT INTO secret (tenant_id, name, version, ciphertext, created_at) \
@@ -50,6 +43,42 @@ impl TenantStore {
         let version = row.get("version")?;
         tx.commit().await?;
         Ok(version)
+    }
+
+    /// Stores a secret unless there is one of this name: its version, or none when there is. Of
+    /// two at once one is stored.
+    ///
+    /// # Errors
+    /// As [`TenantStore::put_secret`].
+    pub async fn create_secret(
+        &self,
+        name: &Name,
+        plain: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<i64>, StoreError> {
+        let tenant = self.tenant();
+        let sealed = self.sealed(name, plain).await?;
+        let tx = self.db().begin().await?;
+        let made = Sql::new(
+            "INSERT INTO secret (tenant_id, name, version, ciphertext, created_at) \
+             VALUES ($1, $2, 1, $3, $4) ON CONFLICT (tenant_id, name) DO NOTHING",
+            vals![tenant.0, name.as_str(), sealed, ms(now)],
+        )
+        .run(&tx)
+        .await?;
+        tx.commit().await?;
+        Ok((made > 0).then_some(1))
+    }
+
+    async fn sealed(&self, name: &Name, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        if plain.len() > SECRET_BYTES_MAX {
+            return Err(StoreError::Refused {
+                code: "54000".to_owned(),
+                on: Some("secret".to_owned()),
+                unique: false,
+            });
+        }
+        self.keys().await?.secret.seal(&aad(self.tenant(), name), plain)
     }
 
     /// The secret's bytes and version; none when there is no such secret.

@@ -18,7 +18,7 @@ pub struct BrandTable {
     pub events: Vec<(String, String, i64)>,
     /// Runs by journey and status.
     pub runs: Vec<(String, String, i64)>,
-    /// Messages by template and status.
+    /// Messages by template and status; test sends are not among them.
     pub messages: Vec<(String, String, i64)>,
     /// Messages that did not leave, by status and reason.
     pub reasons: Vec<(String, String, i64)>,
@@ -29,6 +29,9 @@ pub struct BrandTable {
     /// Inputs set aside and not requeued.
     pub quarantined: i64,
 }
+
+const NO_TEST: &str = "class <> 'test'";
+const REASON: &str = "reason IS NOT NULL AND class <> 'test'";
 
 impl TenantStore {
     /// Counts everything.
@@ -41,9 +44,8 @@ impl TenantStore {
             contacts: count(on, tenant, "contact", "merged_into IS NULL").await?,
             events: pairs(on, tenant, "event", ("kind", "name"), "1 = 1").await?,
             runs: pairs(on, tenant, "run", ("journey", "status"), "1 = 1").await?,
-            messages: pairs(on, tenant, "message", ("template", "status"), "1 = 1").await?,
-            reasons: pairs(on, tenant, "message", ("status", "reason"), "reason IS NOT NULL")
-                .await?,
+            messages: pairs(on, tenant, "message", ("template", "status"), NO_TEST).await?,
+            reasons: pairs(on, tenant, "message", ("status", "reason"), REASON).await?,
             facts: pairs(on, tenant, "consent_fact", ("kind", "source"), "1 = 1").await?,
             clicks: count(on, tenant, "message_link", "clicked_at IS NOT NULL").await?,
             quarantined: count(on, tenant, "quarantine", "requeued_at IS NULL").await?,

@@ -257,6 +257,7 @@ pub fn dot_request(claimed: &Claimed) -> DotRequest {
     DotRequest {
         tenant: claimed.tenant,
         message: claimed.message,
+        class: claimed.class,
         claim_id: claimed.claim_id,
         contact: claimed.contact,
         channel: Channel::Email,
@@ -306,10 +307,11 @@ pub fn judge(claimed: &Claimed) -> Result<(), Refusal> {
     let (_, _, address, _) = claimed.address.as_ref().ok_or(Refusal::NoAddress)?;
     verdict(&Question {
         topic: &claimed.row.topic,
-        class: topic.class,
+        class: if claimed.class == MessageClass::Test { claimed.class } else { topic.class },
         double_opt_in: topic.double_opt_in,
         standing: &claimed.standing,
         address: *address,
+        test_address: claimed.test_address,
     })
     .map(|_| ())
 }

@@ -211,6 +211,7 @@ impl Talk {
     }
 
     async fn data(&mut self) -> io::Result<Next> {
+        let at = std::time::SystemTime::now();
         self.say("354 go").await?;
         let mut raw = Vec::new();
         let mut first = true;
@@ -234,9 +235,10 @@ impl Talk {
             rcpt: self.rcpt.clone(),
             raw,
             connection: self.connection,
+            at,
             tls: self.tls,
             auth: self.auth.clone(),
-            at: Instant::now(),
+            accepted: Instant::now(),
         };
         match self.state.action(At::Dot, &self.rcpt, self.message) {
             Some(Action::Reply(lines)) => {
@@ -278,7 +280,7 @@ impl Talk {
     }
 
     fn keep(&self, received: Received) {
-        let received = Received { at: Instant::now(), ..received };
+        let received = Received { accepted: Instant::now(), ..received };
         self.state.received.send_modify(|list| list.push(received));
     }
 

@@ -42,7 +42,7 @@ pub struct MessageView {
     pub id: Uuid,
     /// To whom.
     pub contact: Uuid,
-    /// `journey` or `api`.
+    /// `journey`, `api` or `test`.
     pub origin: String,
     /// The run that asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ pub struct MessageView {
     pub sender: String,
     /// The topic.
     pub topic: String,
-    /// `marketing` or `transactional`.
+    /// `marketing`, `transactional` or `test`.
     pub class: String,
     /// The channel.
     pub channel: String,

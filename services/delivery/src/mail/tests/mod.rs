@@ -28,6 +28,7 @@ fn parts(to: &EmailAddress) -> MailParts<'_> {
         list_unsubscribe_url: Some("https://mail.shop.example/u/TOKEN"),
         list_id: Some("<news.shop.example>"),
         feedback_id: Some("welcome:thanks:news:shop"),
+        is_test: false,
     }
 }
 

@@ -16,7 +16,7 @@ use parcours_journey::ContactState;
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
-use super::{ClaimOrder, Claimed, DeliveryDoor, TopicNow, heads};
+use super::{ClaimOrder, Claimed, DeliveryDoor, TopicNow, heads, test_send};
 use crate::{
     error::StoreError,
     keys::TenantKeys,
@@ -51,7 +51,7 @@ struct ContactNow {
 }
 
 /// Hash, text, standing, version.
-type AddressNow = (AddressHash, EmailAddress, AddressStanding, i64);
+pub(super) type AddressNow = (AddressHash, EmailAddress, AddressStanding, i64);
 
 impl DeliveryDoor {
     /// Claims at most `count` messages of one lane that may leave now. Empty for a halted brand.
@@ -191,11 +191,24 @@ async fn read(
     let wanted: BTreeSet<(ContactId, Channel)> = rows.values().map(now_of).collect();
     let contacts = contacts_now(on, keys, tenant, &wanted).await?;
     let topics = topics_now(on, tenant, rows.values().map(|row| &row.topic).collect()).await?;
+    let mut tests = test_send::recipients(on, keys, tenant, rows.values()).await?;
     let mut claimed = Vec::with_capacity(taken.len());
     for one in taken {
         let Some(row) = rows.remove(&one.message) else { continue };
         let (contact, channel) = now_of(&row);
         let Some(now) = contacts.get(&(contact, channel)) else { continue };
+        let test = (row.class == MessageClass::Test).then(|| tests.remove(&row.id));
+        let (address, standing, test_address) = match test {
+            None => (
+                now.address.clone().filter(|_| now.head_version.is_some()),
+                now.standing.clone(),
+                false,
+            ),
+            Some(recipient) => {
+                let listed = recipient.as_ref().is_some_and(|recipient| recipient.is_listed);
+                (recipient.map(|recipient| recipient.address), Standing::default(), listed)
+            }
+        };
         claimed.push(Claimed {
             tenant,
             message: one.message,
@@ -204,14 +217,15 @@ async fn read(
             class: one.class,
             claim_id,
             attempt: one.attempt,
-            address: now.address.clone().filter(|_| now.head_version.is_some()),
+            address,
             head_version: now.head_version.unwrap_or(-1),
             tenant_version: brand.version,
-            standing: now.standing.clone(),
+            standing,
             topic: topics.get(&row.topic).cloned(),
             handle: now.handle,
             contact_attributes: now.attributes.clone(),
             expires_at: one.expires_at,
+            test_address,
             halted: brand.halted,
             row,
         });
@@ -298,7 +312,7 @@ fn contact_from(
     })
 }
 
-fn address_from(row: &Row, keys: &TenantKeys) -> Result<Option<AddressNow>, StoreError> {
+pub(super) fn address_from(row: &Row, keys: &TenantKeys) -> Result<Option<AddressNow>, StoreError> {
     let hash = row.bytes_opt("hmac")?.map(AddressHash);
     let (Some(hash), Some(sealed)) = (hash, row.get::<Option<Vec<u8>>>("ciphertext")?) else {
         return Ok(None);

@@ -3,10 +3,10 @@
 //! What always holds: the caller has removed the queue row in the same transaction, so a message
 //! is closed once; a run that asked for it is told in that transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parcours_domain::{
-    AttemptId, ContactId, MessageId, RunId, SendOutcome, StepId, TenantId, Timestamp,
+    AttemptId, ContactId, MessageClass, MessageId, RunId, SendOutcome, StepId, TenantId, Timestamp,
     hash::sha256_head,
 };
 use sea_orm::{ConnectionTrait, Value};
@@ -40,12 +40,15 @@ pub(super) async fn close(
     closings: &[Closing],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut told = Vec::new();
+    let (mut told, mut tests) = (Vec::new(), BTreeSet::new());
     for chunk in closings.chunks(ROWS_MAX) {
         let ends: BTreeMap<_, _> = chunk.iter().map(|c| ((c.tenant, c.message), c)).collect();
         for row in update(tx, chunk).await? {
             let key = (row.id("tenant_id")?, row.id("id")?);
             let contact: ContactId = row.id("contact_id")?;
+            if row.word("class", MessageClass::parse)? == MessageClass::Test {
+                tests.insert(key);
+            }
             let run: Option<RunId> = row.id_opt("run_id")?;
             let step: Option<String> = row.get("step")?;
             let step = step.and_then(|step| step.parse::<StepId>().ok());
@@ -62,7 +65,7 @@ pub(super) async fn close(
         }
     }
     inbox::write(tx, shards, told, now).await?;
-    count(tx, closings, now).await
+    count(tx, closings, &tests, now).await
 }
 
 async fn update(
@@ -92,20 +95,24 @@ async fn update(
              finished_at = v_at FROM v \
              WHERE message.tenant_id = v_tenant AND message.id = v_message \
              RETURNING message.tenant_id, message.id, message.contact_id, message.run_id, \
-             message.step",
+             message.step, message.class",
         )
         .all(tx)
         .await
 }
 
+/// Test sends are counted apart.
 async fn count(
     tx: &impl ConnectionTrait,
     closings: &[Closing],
+    tests: &BTreeSet<(TenantId, MessageId)>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut deltas: BTreeMap<(TenantId, String), i64> = BTreeMap::new();
     for closing in closings {
-        let name = format!("messages_{}", closing.outcome);
+        let is_test = tests.contains(&(closing.tenant, closing.message));
+        let prefix = if is_test { "test_messages" } else { "messages" };
+        let name = format!("{prefix}_{}", closing.outcome);
         *deltas.entry((closing.tenant, name)).or_default() += 1;
     }
     counters::append(tx, deltas, now).await

@@ -7,18 +7,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use parcours_domain::{MessageId, TenantId};
+use parcours_domain::{MessageClass, MessageId, TenantId};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
-use super::{DeliveryDoor, DotAnswer, DotRequest, DotTimes, close};
+use super::{DeliveryDoor, DotAnswer, DotRequest, DotTimes, close, test_send};
 use crate::{
     error::StoreError,
     side::sql::{ROWS_MAX, Sql, bytes, vals},
 };
 
 /// Names one request of a batch.
-type Key = (TenantId, MessageId);
+pub(super) type Key = (TenantId, MessageId);
 
 impl DeliveryDoor {
     /// One transaction for the whole batch (at most 1,000; a longer one is cut); answers in the
@@ -51,7 +51,10 @@ impl DeliveryDoor {
         let unique: Vec<&DotRequest> = asked.values().copied().collect();
         let tx = self.db().begin().await?;
         lock(&tx, &unique).await?;
-        let mut gone = set_dot(&tx, &unique, times).await?;
+        let (tests, others): (Vec<_>, Vec<_>) =
+            unique.iter().partition(|request| request.class == MessageClass::Test);
+        let mut gone = set_dot(&tx, &others, times).await?;
+        gone.extend(test_send::set_dot(&tx, &tests, times).await?);
         let left: Vec<_> = unique.iter().copied().filter(|r| gone.contains(&key(r))).collect();
         note(&tx, &left).await?;
         let mut kept = if gone.len() == unique.len() {
@@ -77,38 +80,43 @@ fn key(request: &DotRequest) -> Key {
 }
 
 /// Holds what the verdicts rested on until the commit. SQLite has one writer: nothing to hold.
+///
+/// One statement; each part of it begins only when the one before has been counted, so the locks
+/// are taken in the one order: addresses, heads, brands, install.
 async fn lock(tx: &crate::db::Tx, batch: &[&DotRequest]) -> Result<(), StoreError> {
     if !tx.is_postgres() || batch.is_empty() {
         return Ok(());
     }
     let addresses: BTreeSet<_> =
         batch.iter().map(|r| (r.tenant, r.channel.as_str(), r.address)).collect();
-    let addresses = addresses.iter().map(|(t, c, hash)| vals![t.0, *c, bytes(&hash.0)]);
-    Sql::default()
-        .text("SELECT 1 AS held FROM address WHERE (tenant_id, channel, hmac) IN (VALUES ")
-        .rows(addresses)
-        .text(") ORDER BY tenant_id, channel, hmac FOR SHARE")
-        .run(tx)
-        .await?;
     let heads: BTreeSet<_> =
         batch.iter().map(|r| (r.tenant, r.contact, r.channel.as_str())).collect();
-    let heads = heads.iter().map(|(t, contact, c)| vals![t.0, contact.0, *c]);
-    Sql::default()
-        .text(
-            "SELECT 1 AS held FROM consent_head WHERE (tenant_id, contact_id, channel) IN (VALUES ",
-        )
-        .rows(heads)
-        .text(") ORDER BY tenant_id, contact_id, channel FOR SHARE")
-        .run(tx)
-        .await?;
     let brands: BTreeSet<_> = batch.iter().map(|r| r.tenant).collect();
     Sql::default()
-        .text("SELECT 1 AS held FROM brand WHERE tenant_id IN ")
+        .text(
+            "WITH a AS MATERIALIZED (SELECT 1 FROM address \
+             WHERE (tenant_id, channel, hmac) IN (VALUES ",
+        )
+        .rows(addresses.iter().map(|(t, c, hash)| vals![t.0, *c, bytes(&hash.0)]))
+        .text(
+            ") ORDER BY tenant_id, channel, hmac FOR SHARE), \
+             h AS MATERIALIZED (SELECT 1 FROM consent_head WHERE (SELECT count(*) FROM a) >= 0 \
+             AND (tenant_id, contact_id, channel) IN (VALUES ",
+        )
+        .rows(heads.iter().map(|(t, contact, c)| vals![t.0, contact.0, *c]))
+        .text(
+            ") ORDER BY tenant_id, contact_id, channel FOR SHARE), \
+             b AS MATERIALIZED (SELECT 1 FROM brand WHERE (SELECT count(*) FROM h) >= 0 \
+             AND tenant_id IN ",
+        )
         .list(brands.iter().map(|tenant| tenant.0.into()))
-        .text(" ORDER BY tenant_id FOR SHARE")
-        .run(tx)
+        .text(
+            " ORDER BY tenant_id FOR SHARE), \
+             i AS MATERIALIZED (SELECT 1 FROM install WHERE (SELECT count(*) FROM b) >= 0 \
+             FOR SHARE) SELECT count(*) AS held FROM i",
+        )
+        .one(tx)
         .await?;
-    Sql::new("SELECT 1 AS held FROM install FOR SHARE", vec![]).run(tx).await?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The delivery door: how a queued message is claimed, cleared for its DATA, and ended.
 //!
-//! A `send_queue` row is in phase 0 (queued), 1 (claimed under a lease) or 2 (dot sent); a row
-//! that ended is gone. What always holds:
+//! A `send_queue` row is in phase 0 (queued), 1 (claimed under a lease), 2 (dot sent) or 3 (may
+//! have left before the store was restored: `held`); a row that ended is gone. What always holds:
 //! - a row goes from 1 to 2 only in [`DeliveryDoor::commit_dot`], under the claim that holds it,
 //!   while nothing that the verdict rested on has moved and neither brand nor install is halted;
 //! - a row in phase 2 is never claimed again, only ended by its owner or resolved by policy;
@@ -13,10 +13,13 @@ mod close;
 mod dot;
 mod finish;
 mod heads;
+mod held;
 mod settle;
 mod suppress;
+mod test_send;
 
 pub(crate) use heads::lower as lower_heads;
+pub use held::{MayHaveLeft, QueuedGroup, Released};
 
 use parcours_domain::{
     AddressHash, Channel, ContactId, EmailAddress, Handle, MessageClass, MessageId, SendOutcome,
@@ -104,6 +107,9 @@ pub struct Claimed {
     pub contact_attributes: Properties,
     /// Not from here on (product time).
     pub expires_at: Timestamp,
+    /// Whether the brand lists the address for tests now. A message of the class `test` has the
+    /// address that it was enqueued for, an empty standing, and the contact's attributes.
+    pub test_address: bool,
     /// Whether brand or install was halted when this was read.
     pub halted: bool,
 }
@@ -134,6 +140,8 @@ pub struct DotRequest {
     pub tenant: TenantId,
     /// The message.
     pub message: MessageId,
+    /// The class that it was judged as.
+    pub class: MessageClass,
     /// The claim that holds it.
     pub claim_id: Uuid,
     /// The contact that the verdict was about ([`Claimed::contact`]).

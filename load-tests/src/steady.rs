@@ -1,0 +1,236 @@
+//! Steady traffic of many brands: durable events a second, and what each costs.
+//!
+//! Clients send batches as fast as they are answered (or at a stated rate). An event counts once
+//! its batch is answered, which is after its commit; at the end the server's own count of applied
+//! events must be the clients'.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use goose::{
+    GooseAttack,
+    config::GooseConfiguration,
+    goose::{GooseMethod, GooseRequest, GooseUser, Scenario, Transaction, TransactionResult},
+};
+use parcours_wire::http::ingest::IngestAnswer;
+
+use crate::{
+    api::{self, Api},
+    args::Args,
+    brands::{self, Brand},
+    plot::{self, Panel},
+    report::{Table, ms},
+    samples::Samples,
+    server::Server,
+    traffic::Crowd,
+    watch::{Reading, Watch, Watched, database_of},
+};
+
+/// What all senders share.
+struct Load {
+    brands: Vec<Brand>,
+    samples: Samples,
+    users: usize,
+    contacts: usize,
+    batch: usize,
+    tickets: AtomicUsize,
+}
+
+/// One sender: its part of each brand's contacts; brands take turns.
+#[derive(Clone)]
+struct Sender {
+    crowds: Vec<Crowd>,
+    turn: usize,
+}
+
+/// Runs the scenario.
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    if args.users == 0 || args.contacts < args.users * args.brands || args.brands == 0 {
+        bail!("every sender needs a contact of every brand: --contacts >= --users x --brands");
+    }
+    let server = Server::start(args).await?;
+    let brands = brands::make(&server, args.brands).await?;
+    brands::identify(args, &brands, 0..args.contacts).await?;
+    let api = brands.first().context("no brand")?.api.clone();
+    let load = Arc::new(Load {
+        brands,
+        samples: Samples::new(),
+        users: args.users,
+        contacts: args.contacts,
+        batch: args.batch,
+        tickets: AtomicUsize::new(0),
+    });
+    let watched = Watched {
+        server: server.pid,
+        database: args.postgres.as_deref().and_then(database_of),
+        log: server.data.join("parcours.sqlite-wal"),
+    };
+    let watch = Watch::start(watched, load.samples.began());
+    let started = api.metrics().await?;
+    attack(args, &server.url, &load).await?;
+    let from = Duration::from_secs(args.warm_up);
+    let readings = watch.window(from, from + args.measured());
+    let ended = settled(&api).await?;
+    report(args, &load, &readings, (&started, &ended))?;
+    server.stop().await
+}
+
+/// Lets goose send.
+async fn attack(args: &Args, url: &str, load: &Arc<Load>) -> anyhow::Result<()> {
+    let run_time = format!("{}s", args.warm_up + args.seconds + 1);
+    let users = args.users.to_string();
+    let mut options = vec!["--host", url, "--users", &users, "--increase-rate", &users];
+    options.extend(["--run-time", &run_time, "--no-telnet", "--no-websocket", "--quiet"]);
+    let throttle = args.batches_per_second.map(|rate| rate.to_string());
+    if let Some(rate) = &throttle {
+        options.extend(["--throttle-requests", rate]);
+    }
+    let (enrol, send) = (Arc::clone(load), Arc::clone(load));
+    let enrol =
+        Transaction::new(Arc::new(move |user| Box::pin(enrolled(user, Arc::clone(&enrol)))));
+    let send = Transaction::new(Arc::new(move |user| Box::pin(sent(user, Arc::clone(&send)))));
+    let scenario = Scenario::new("steady")
+        .register_transaction(enrol.set_on_start())
+        .register_transaction(send.set_name("batch"));
+    GooseAttack::initialize_with_config(GooseConfiguration::parse_args_default(&options)?)?
+        .register_scenario(scenario)
+        .execute()
+        .await?;
+    Ok(())
+}
+
+/// A sender takes its part of the contacts.
+async fn enrolled(user: &mut GooseUser, load: Arc<Load>) -> TransactionResult {
+    let own = load.tickets.fetch_add(1, Ordering::Relaxed) % load.users;
+    let count = load.brands.len();
+    let crowd = |brand| Crowd::new((brand, count), (own, load.users), load.contacts);
+    user.set_session_data(Sender { crowds: (0..count).map(crowd).collect(), turn: own });
+    Ok(())
+}
+
+/// A sender sends one batch.
+async fn sent(user: &mut GooseUser, load: Arc<Load>) -> TransactionResult {
+    let Some(sender) = user.get_session_data_mut::<Sender>() else { return Ok(()) };
+    sender.turn = (sender.turn + 1) % load.brands.len();
+    let body = sender.crowds[sender.turn].batch(load.batch);
+    let key = &load.brands[sender.turn].key;
+    let request = user
+        .get_request_builder(&GooseMethod::Post, "/v1/batch")?
+        .bearer_auth(key)
+        .header("content-type", "application/json")
+        .body(body);
+    let request = GooseRequest::builder()
+        .method(GooseMethod::Post)
+        .path("/v1/batch")
+        .set_request_builder(request)
+        .build();
+    let began = Instant::now();
+    let answer = user.request(request).await?;
+    let accepted = match answer.response {
+        Ok(response) if response.status().as_u16() == 200 => response.json::<IngestAnswer>().await,
+        Ok(_) | Err(_) => {
+            load.samples.add(began.elapsed(), 0);
+            return Ok(());
+        }
+    };
+    let whole = accepted.is_ok_and(|answer| api::check(&answer, load.batch).is_ok());
+    load.samples.add(began.elapsed(), if whole { load.batch } else { 0 });
+    Ok(())
+}
+
+/// The metrics once all messages have ended.
+async fn settled(api: &Api) -> anyhow::Result<String> {
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        let page = api.metrics().await?;
+        let open = api::sum(&page, "parcours_messages_requested_total")
+            .saturating_sub(api::sum(&page, "parcours_messages_ended_total"));
+        if open == 0 || Instant::now() > patience {
+            return Ok(page);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn report(
+    args: &Args,
+    load: &Load,
+    readings: &[Reading],
+    (started, ended): (&str, &str),
+) -> anyhow::Result<()> {
+    let (Some(first), Some(last)) = (readings.first(), readings.last()) else {
+        bail!("nothing was measured: --seconds is too short");
+    };
+    let counted = |name| api::sum(ended, name) - api::sum(started, name);
+    let whole = load.samples.window(Duration::ZERO, Duration::MAX);
+    let applied = counted("parcours_events_applied_total");
+    if u64::try_from(whole.items) != Ok(applied) && whole.errors == 0 {
+        bail!("{} events were acknowledged and the server applied {applied}", whole.items);
+    }
+    let found = load.samples.window(first.at, last.at);
+    let seconds = (last.at - first.at).as_secs_f64();
+    let mut table = Table::default();
+    table.place(args);
+    table.row(
+        "load",
+        format!(
+            "{} brands, {} contacts, {} senders, batches of {}",
+            args.brands, args.contacts, args.users, args.batch
+        ),
+    );
+    table.row("measured", format!("{seconds:.1} s after {} s of warm-up", args.warm_up));
+    table.row("durable events/s", format!("{:.0}", found.items as f64 / seconds));
+    table.row("events acknowledged", found.items.to_string());
+    table.row("  whole run: acknowledged, applied", format!("{}, {applied}", whole.items));
+    table.row("errors", found.errors.to_string());
+    let [p50, p95, p99, most] = found.times.map(ms);
+    table.row("batch answered, ms", format!("p50 {p50}  p95 {p95}  p99 {p99}  max {most}"));
+    table.cost((first, last), found.items, "event");
+    table.row("contacts activated", counted("parcours_actors_started_total").to_string());
+    table.row(
+        "messages asked for, ended",
+        format!(
+            "{}, {}",
+            counted("parcours_messages_requested_total"),
+            counted("parcours_messages_ended_total")
+        ),
+    );
+    if args.postgres.is_none() {
+        let restarts = last.log_restarts.saturating_sub(first.log_restarts);
+        table.row("checkpoints after which the log began anew", restarts.to_string());
+    }
+    table.print();
+    draw(args, load, readings)
+}
+
+fn draw(args: &Args, load: &Load, readings: &[Reading]) -> anyhow::Result<()> {
+    let from = Duration::from_secs(args.warm_up);
+    let each = load.samples.seconds(from, from + args.measured());
+    let times =
+        |place: usize| each.iter().map(|one| one.times[place].as_secs_f64() * 1e3).collect();
+    let panels = [
+        Panel {
+            title: "durable events/s".to_owned(),
+            lines: vec![("events/s", each.iter().map(|one| one.items as f64).collect())],
+        },
+        Panel {
+            title: "batch answered, ms".to_owned(),
+            lines: vec![("p50", times(0)), ("p95", times(1)), ("p99", times(2))],
+        },
+    ];
+    let marks: Vec<f64> = readings
+        .windows(2)
+        .filter(|pair| pair[1].log_restarts != pair[0].log_restarts)
+        .map(|pair| pair[1].at.saturating_sub(from).as_secs_f64())
+        .collect();
+    let heading = format!("Steady load, {}, batches of {}", args.database(), args.batch);
+    plot::write(&args.plot, &heading, &panels, &marks)?;
+    println!("plot: {}", args.plot.display());
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! What a message costs the process that sends it, beside a bare loop that builds, signs and sends
+//! the same mail; and how long an event takes to become a message at the next hop.
+//!
+//! Figures mean something in a release build on a quiet machine: `tests/long sending-cost` and
+//! `tests/long sending-latency`. In `tests/run` a few messages keep the scenarios from rotting.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use parcours_delivery::mail::{
+    dkim::{self, DkimAlgorithm, DkimKey},
+    mime::{self, MailParts},
+    smtp::{Connection, SmtpSecurity, SmtpTarget, SmtpTimeouts, TlsTrust},
+};
+use parcours_testkit::{pg::TempDatabase, smtp_sink::Received};
+use parcours_tests::{
+    fault::supervisor::{ALL_ROLES, Supervisor},
+    scaled,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::campaign::{Campaign, House, percentile, user};
+
+const CONNECTIONS: usize = 8;
+/// The most that a message may cost, as a multiple of the bare loop.
+const MOST: f64 = 2.5;
+/// The longest way from an event to the next hop, for 99 of 100.
+const WAY: Duration = Duration::from_millis(100);
+
+/// Whether what is measured is what would run in earnest.
+fn in_earnest() -> bool {
+    scaled(0, 1) == 1 && !cfg!(debug_assertions)
+}
+
+/// CPU time of another process, user and system, from `/proc`.
+fn cpu_of(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    let behind_the_name = stat.rsplit_once(')').expect("its form").1;
+    let fields: Vec<&str> = behind_the_name.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    // A tick is a hundredth of a second on Linux (USER_HZ).
+    Duration::from_millis(ticks * 10)
+}
+
+/// CPU time of this thread.
+fn cpu_of_this_thread() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// What one message of so many cost, in microseconds.
+fn micros_each(cpu: Duration, messages: usize) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "thousands")]
+    let messages = messages as f64;
+    cpu.as_secs_f64() * 1e6 / messages
+}
+
+/// A mail's bodies and headers, as the bare loop builds them again.
+struct Bare {
+    html: String,
+    text: String,
+    key: DkimKey,
+    target: SmtpTarget,
+}
+
+impl Bare {
+    fn of(mail: &Received, algorithm: &str, port: u16) -> Self {
+        let parsed = mail_parser::MessageParser::default().parse(&mail.raw).expect("a message");
+        let pem = format!("{}/fixtures/dkim-{algorithm}.pem", env!("CARGO_MANIFEST_DIR"));
+        let pem = std::fs::read_to_string(pem).unwrap();
+        let kind = if algorithm == "rsa" { DkimAlgorithm::Rsa } else { DkimAlgorithm::Ed25519 };
+        Self {
+            html: parsed.body_html(0).expect("HTML").into_owned(),
+            text: parsed.body_text(0).expect("text").into_owned(),
+            key: DkimKey::parse(kind, "s1", "shop.example", &pem).unwrap(),
+            target: SmtpTarget {
+                host: "127.0.0.1".to_owned(),
+                port,
+                security: SmtpSecurity::None,
+                credentials: None,
+                hello: "localhost".to_owned(),
+                timeouts: SmtpTimeouts::default(),
+                trust: TlsTrust::only([]).unwrap(),
+            },
+        }
+    }
+
+    fn letter(&self, number: usize) -> (parcours_domain::EmailAddress, Vec<u8>) {
+        let to = format!("u{number}@customers.example").parse().unwrap();
+        let parts = MailParts {
+            from_name: "The Shop",
+            from_address: "hello@shop.example",
+            reply_to: None,
+            to: &to,
+            subject: "Hello Zoé",
+            html: &self.html,
+            text: &self.text,
+            message_id: &format!("<{number}@shop.example>"),
+            date: parcours_kit::machine_now(),
+            list_unsubscribe_url: Some("https://news.shop.example/u/0123456789abcdef"),
+            list_id: Some("<news.0123456789abcdef.news.shop.example>"),
+            feedback_id: Some("greet:hello:news:0123456789abcdef"),
+            is_test: false,
+        };
+        let plain = mime::build(&parts).unwrap();
+        (to, dkim::sign(plain, std::slice::from_ref(&self.key)).unwrap())
+    }
+
+    /// Sends so many over as many connections as the product has, on one thread; its CPU time.
+    fn run(&self, messages: usize) -> Duration {
+        let before = cpu_of_this_thread();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let lines = (0..CONNECTIONS).map(|line| async move {
+                let mut connection = Connection::connect(&self.target).await.unwrap();
+                for number in (line..messages).step_by(CONNECTIONS) {
+                    let (to, raw) = self.letter(number);
+                    connection.envelope("b-token@shop.example", &to).await.unwrap();
+                    connection.data(&raw).await.unwrap();
+                }
+            });
+            futures::future::join_all(lines).await;
+        });
+        cpu_of_this_thread() - before
+    }
+}
+
+/// Both costs under one algorithm; prints them; their ratio.
+fn cost(algorithm: &'static str, messages: usize) -> f64 {
+    let server = tokio::runtime::Runtime::new().unwrap();
+    let database = server.block_on(TempDatabase::new()).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let (front, sender) = ("gateway,worker,consent", "delivery");
+    let supervisor = Supervisor::postgres(data.path(), database.url());
+    let house = House { connections: CONNECTIONS, dkim: Some(algorithm) };
+    let mut campaign = Campaign::new(supervisor, front, &house);
+    campaign.subscribe(messages);
+    campaign.everybody("Hello");
+    let first = messages / 10;
+    campaign.supervisor.start(sender).unwrap();
+    campaign.arrived(first);
+    let process = campaign.supervisor.part(sender).unwrap().id();
+    let (begun, before, sent_before) = (Instant::now(), cpu_of(process), campaign.sink.count());
+    let mails = campaign.arrived(messages);
+    campaign.until_quiet();
+    let (took, spent) = (begun.elapsed(), cpu_of(process).saturating_sub(before));
+    campaign.supervisor.kill(sender).unwrap();
+    let sent = messages - sent_before;
+    let ours = micros_each(spent, sent);
+
+    let bare = Bare::of(&mails[0], algorithm, campaign.sink.port());
+    let bare = std::thread::spawn(move || (bare.run(CONNECTIONS * 4), bare.run(messages)).1);
+    let bare = micros_each(bare.join().unwrap(), messages);
+    let ratio = ours / bare.max(0.001);
+    println!(
+        "{algorithm}: {ours:.0} us of CPU a message in the delivery process, {bare:.0} us in the \
+         bare loop: {ratio:.2} times; {sent} messages of {} bytes in {took:?}",
+        mails[0].raw.len()
+    );
+    ratio
+}
+
+#[test]
+fn a_message_costs_little_more_than_signing_and_sending_it() {
+    let messages = scaled(200, 10_000);
+    let algorithms: &[&'static str] =
+        if scaled(0, 1) == 1 { &["rsa", "ed25519"] } else { &["ed25519"] };
+    let ratios: Vec<f64> = algorithms.iter().map(|one| cost(one, messages)).collect();
+    if in_earnest() {
+        assert!(ratios.iter().all(|ratio| *ratio <= MOST), "{ratios:?}");
+    }
+}
+
+/// Sends 50 events a second; how long each took to the next hop.
+fn ways(campaign: &mut Campaign, events: usize) -> Vec<Duration> {
+    campaign.subscribe(events.min(500));
+    let users: Vec<&String> = campaign.contacts.keys().collect();
+    let this = &*campaign;
+    let begun: Vec<(&String, Instant)> = this.runtime.block_on(async {
+        let first = tokio::time::Instant::now();
+        let sent = (0_u32..).zip(0..events).map(|(number, event)| {
+            let user = users[event % users.len()];
+            async move {
+                tokio::time::sleep_until(first + Duration::from_millis(20) * number).await;
+                (user, this.one("Hello", user, event).await)
+            }
+        });
+        futures::future::join_all(sent).await
+    });
+    let mut arrivals: BTreeMap<String, VecDeque<Instant>> = BTreeMap::new();
+    for mail in this.arrived(events) {
+        arrivals.entry(user(&mail)).or_default().push_back(mail.accepted);
+    }
+    let way = |(user, at): (&String, Instant)| {
+        let arrived = arrivals.get_mut(user).and_then(VecDeque::pop_front);
+        arrived.expect("each event made its message").saturating_duration_since(at)
+    };
+    begun.into_iter().map(way).collect()
+}
+
+fn latency(name: &str, supervisor: Supervisor) -> Duration {
+    let house = House { connections: CONNECTIONS, dkim: Some("ed25519") };
+    let mut campaign = Campaign::new(supervisor, ALL_ROLES, &house);
+    let ways = ways(&mut campaign, scaled(100, 6_000));
+    let [half, most, all] = [0.5, 0.99, 1.0].map(|share| percentile(&ways, share));
+    println!(
+        "{name}: event to message at the next hop, {} events at 50/s: p50 {half:?}, p99 {most:?}, \
+         longest {all:?}",
+        ways.len()
+    );
+    most
+}
+
+#[test]
+fn an_event_is_a_message_at_the_next_hop_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let sqlite = latency("SQLite", Supervisor::sqlite(data.path()));
+    let server = tokio::runtime::Runtime::new().unwrap();
+    let database = server.block_on(TempDatabase::new()).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let postgres = latency("PostgreSQL", Supervisor::postgres(data.path(), database.url()));
+    if in_earnest() {
+        assert!(sqlite < WAY && postgres < WAY, "SQLite {sqlite:?}, PostgreSQL {postgres:?}");
+    }
+}

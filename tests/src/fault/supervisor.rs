@@ -1,0 +1,172 @@
+//! An install and its processes: one process with all roles, or one for each; each comes back on
+//! the port that it had.
+//!
+//! A part is named by its roles, as `--roles` takes them.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU16, Ordering},
+};
+
+use anyhow::{Context as _, bail};
+
+use super::{process::Process, shim::Shim};
+use crate::parcours;
+
+/// Every role in one process.
+pub const ALL_ROLES: &str = "gateway,worker,delivery,consent";
+
+/// The root key of installs on PostgreSQL.
+const ROOT_KEY: &str = "1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f";
+
+/// An install and its processes.
+#[derive(Debug)]
+pub struct Supervisor {
+    data: PathBuf,
+    settings: Vec<(String, String)>,
+    ports: BTreeMap<String, u16>,
+    parts: BTreeMap<String, Process>,
+    /// The first admin key, once the install has been started.
+    pub admin_key: String,
+}
+
+impl Supervisor {
+    /// An install on SQLite in this folder.
+    #[must_use]
+    pub fn sqlite(data: &Path) -> Self {
+        Self {
+            data: data.to_owned(),
+            settings: Vec::new(),
+            ports: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            admin_key: String::new(),
+        }
+    }
+
+    /// An install on this PostgreSQL database; the folder is scratch space for commands.
+    #[must_use]
+    pub fn postgres(data: &Path, url: &str) -> Self {
+        Self::sqlite(data).with("PARCOURS_DATABASE_URL", url).with("PARCOURS_ROOT_KEY", ROOT_KEY)
+    }
+
+    /// A variable in the environment of each of its processes.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts the shim under each of its processes; the data folder is the disk that can be full.
+    #[must_use]
+    pub fn under(self, shim: &Shim) -> Self {
+        let data = self.data.clone();
+        shim.variables(&data).into_iter().fold(self, |this, (name, value)| this.with(name, &value))
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// A command for the binary with the install's settings.
+    #[must_use]
+    pub fn binary(&self) -> Command {
+        let mut command = parcours(&self.data);
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Starts a part, for the first time or again, and returns once it is ready.
+    ///
+    /// # Errors
+    /// It runs already, or it ended before it was ready.
+    pub fn start(&mut self, roles: &str) -> anyhow::Result<()> {
+        if self.parts.contains_key(roles) {
+            bail!("{roles} runs already");
+        }
+        let port = match self.ports.get(roles) {
+            Some(port) => *port,
+            None => free_port()?,
+        };
+        let mut command = self.binary();
+        command.env("PARCOURS_LISTEN", format!("127.0.0.1:{port}")).env("PARCOURS_ROLES", roles);
+        let process = Process::start(&mut command)?;
+        if !process.admin_key.is_empty() {
+            self.admin_key.clone_from(&process.admin_key);
+        }
+        self.ports.insert(roles.to_owned(), port);
+        self.parts.insert(roles.to_owned(), process);
+        Ok(())
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&mut self, roles: &str) -> anyhow::Result<()> {
+        self.parts.remove(roles).with_context(|| format!("{roles} does not run"))?.kill()
+    }
+
+    /// `kill -9`, then the same again.
+    ///
+    /// # Errors
+    /// It does not run, or does not come back.
+    pub fn restart(&mut self, roles: &str) -> anyhow::Result<()> {
+        self.kill(roles)?;
+        self.start(roles)
+    }
+
+    /// A running part, to freeze, thaw or stop it.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn part(&mut self, roles: &str) -> anyhow::Result<&mut Process> {
+        self.parts.get_mut(roles).with_context(|| format!("{roles} does not run"))
+    }
+
+    /// Where a part serves HTTP, whether it runs now or not.
+    ///
+    /// # Errors
+    /// It was never started.
+    pub fn url(&self, roles: &str) -> anyhow::Result<String> {
+        let port = self.ports.get(roles).with_context(|| format!("{roles} was never started"))?;
+        Ok(format!("http://127.0.0.1:{port}"))
+    }
+
+    /// Runs a command against a part and returns what it printed.
+    ///
+    /// # Errors
+    /// It ended with another status than 0; with what it said.
+    pub fn command(&self, roles: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = parcours(&self.data);
+        command.env("PARCOURS_URL", self.url(roles)?).env("PARCOURS_KEY", &self.admin_key);
+        let output = command.args(arguments).output()?;
+        if !output.status.success() {
+            bail!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+/// A port that nobody has, below those that the system gives to outgoing connections, so that it
+/// is still free when a killed process comes back to it.
+///
+/// # Errors
+/// None was found.
+pub fn free_port() -> anyhow::Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes that look at the same time begin at different places.
+    let own = u16::try_from(std::process::id() % 11_000)?;
+    for _ in 0..1_000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (own + step.wrapping_mul(7)) % 11_000;
+        if TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port between 20000 and 31000")
+}
