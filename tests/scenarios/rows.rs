@@ -10,15 +10,16 @@ use sqlx::{Connection as _, Row as _, SqliteConnection};
 /// Table -> its rows as text.
 pub type Rows = BTreeMap<String, BTreeSet<String>>;
 
-/// Reads every row of every table, but for when keys were last used: that is written in the
-/// background.
+/// Reads every row of every table, but for what moves by itself: the worker's sign of life, and
+/// when keys were last used.
 pub fn all(data: &Path) -> Rows {
     let url = format!("sqlite://{}?mode=ro", data.join("parcours.sqlite").display());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut connection = SqliteConnection::connect(&url).await.expect("the store is readable");
         let tables: Vec<String> = sqlx::query_scalar(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
+             AND name <> 'worker'",
         )
         .fetch_all(&mut connection)
         .await
