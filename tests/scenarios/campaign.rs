@@ -27,6 +27,25 @@ pub struct House {
     pub dkim: Option<&'static str>,
 }
 
+/// A run that sends at once, for each of two events.
+const JOURNEYS: &str = r#"---
+apiVersion: parcours/v1
+kind: Journey
+name: greet
+entry: { event: Hello, reentry: always }
+steps:
+  - id: greet
+    send: { template: hello, topic: news }
+---
+apiVersion: parcours/v1
+kind: Journey
+name: sale
+entry: { event: Sale, reentry: always }
+steps:
+  - id: sale
+    send: { template: hello, topic: news }
+"#;
+
 /// The brand's documents; its sender sends to `port`.
 fn documents(house: &House, port: u16) -> String {
     let connections = house.connections;
@@ -77,23 +96,7 @@ html: |
   <html><body><p>Hello {{{{ contact.first_name }}}}</p>
     {body}
   <a href="https://shop.example/new">New</a> <a href="{{{{ unsubscribe_url }}}}">Stop</a></body></html>
----
-apiVersion: parcours/v1
-kind: Journey
-name: greet
-entry: {{ event: Hello, reentry: always }}
-steps:
-  - id: greet
-    send: {{ template: hello, topic: news }}
----
-apiVersion: parcours/v1
-kind: Journey
-name: sale
-entry: {{ event: Sale, reentry: always }}
-steps:
-  - id: sale
-    send: {{ template: hello, topic: news }}
-"#
+{JOURNEYS}"#
     )
 }
 

@@ -9,8 +9,8 @@ use parcours_domain::{
 };
 use parcours_queue::TimerEntry;
 pub use parcours_store::{
-    CommitOutcome, ContactCommit, InboxMarks, InboxRow, KnownKey, LoadWhat, Loaded, NewAddress, NewEvent,
-    NewInbox, NewMessage, NewQuarantine, TimerChange, TimerCursor,
+    CommitOutcome, ContactCommit, InboxMarks, InboxRow, KnownKey, LoadWhat, Loaded, NewAddress,
+    NewEvent, NewInbox, NewMessage, NewQuarantine, TimerChange, TimerCursor,
 };
 use parcours_store::{
     Committer, DocumentHead, DocumentRow, DocumentStatus, LoadKey, Loader, Store, StoreError,

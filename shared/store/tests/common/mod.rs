@@ -9,7 +9,8 @@ use parcours_domain::{
 };
 use parcours_journey::RunRow;
 use parcours_store::{
-    CommitOutcome, ContactCommit, LoadKey, LoadWhat, Loaded, NewEvent, NewMessage, Store, TimerChange,
+    CommitOutcome, ContactCommit, LoadKey, LoadWhat, Loaded, NewEvent, NewMessage, Store,
+    TimerChange,
 };
 use parcours_testkit::store::TempPlace;
 use sqlx::{Connection as _, Row as _};

@@ -14,8 +14,8 @@ use parcours_domain::{
 use parcours_journey::ContactState;
 use parcours_store::{
     ApiMessage, ClaimOrder, Claimed, CommitOutcome, ContactCommit, DotAnswer, DotRequest, DotTimes,
-    Finished, InboxRow, LoadKey, LoadWhat, Moments, NewAddress, NewAttempt, NewDocument, NewFact, NewMessage,
-    Store, TenantStore, UnknownPolicy,
+    Finished, InboxRow, LoadKey, LoadWhat, Moments, NewAddress, NewAttempt, NewDocument, NewFact,
+    NewMessage, Store, TenantStore, UnknownPolicy,
 };
 use parcours_testkit::store::temp_contact;
 use uuid::Uuid;
@@ -228,7 +228,12 @@ impl Shop {
     /// The contact's waiting inbox rows of this kind.
     pub async fn inbox(&self, contact: ContactId, kind: &str) -> Vec<InboxRow> {
         let key = LoadKey { tenant: self.tenant, contact };
-        let mut loaded = self.store.loader().load(vec![(key, Vec::new())], LoadWhat::StateAndInbox).await.unwrap();
+        let mut loaded = self
+            .store
+            .loader()
+            .load(vec![(key, Vec::new())], LoadWhat::StateAndInbox)
+            .await
+            .unwrap();
         let (loaded, _) = loaded.remove(0);
         loaded.inbox.into_iter().filter(|row| row.kind == kind).collect()
     }
