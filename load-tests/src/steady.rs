@@ -86,7 +86,13 @@ async fn attack(args: &Args, url: &str, load: &Arc<Load>) -> anyhow::Result<()> 
     let run_time = format!("{}s", args.warm_up + args.seconds + 1);
     let users = args.users.to_string();
     let mut options = vec!["--host", url, "--users", &users, "--increase-rate", &users];
-    options.extend(["--run-time", &run_time, "--no-telnet", "--no-websocket", "--no-print-metrics"]);
+    options.extend([
+        "--run-time",
+        &run_time,
+        "--no-telnet",
+        "--no-websocket",
+        "--no-print-metrics",
+    ]);
     let throttle = args.batches_per_second.map(|rate| rate.to_string());
     if let Some(rate) = &throttle {
         options.extend(["--throttle-requests", rate]);

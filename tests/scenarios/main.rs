@@ -22,6 +22,7 @@ mod backend;
 mod campaign;
 mod commands_reach_the_store_or_the_server;
 mod crashes_lose_and_double_nothing;
+mod every_number_is_explained;
 mod expected;
 mod ground;
 mod keep_stage;
