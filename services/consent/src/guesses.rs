@@ -71,11 +71,12 @@ impl Network {
     pub(crate) fn asking(peer: Option<SocketAddr>, headers: &HeaderMap, proxies: u8) -> Self {
         let forwarded = || {
             let from_right = usize::from(proxies).checked_sub(1)?;
-            let values: Vec<&str> = headers
+            // No line is left out, whatever its bytes: then another's word would take its place.
+            let lines: Vec<_> = headers
                 .get_all("x-forwarded-for")
-                .filter_map(|value| value.to_str().ok())
-                .flat_map(|value| value.split(','))
+                .map(|line| String::from_utf8_lossy(line.as_bytes()))
                 .collect();
+            let values: Vec<&str> = lines.iter().flat_map(|line| line.split(',')).collect();
             address(values.iter().rev().nth(from_right)?)
         };
         let known = forwarded().or_else(|| peer.map(|peer| peer.ip()));
@@ -198,7 +199,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             for value in values {
                 let name = HeaderName::from_static("x-forwarded-for");
-                headers.append(name, HeaderValue::from_str(value).unwrap());
+                headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             Network::asking(Some(peer), &headers, proxies)
         };
@@ -208,6 +209,11 @@ mod tests {
         assert_eq!(asking(&["6.6.6.6, 1.2.3.4"], 1), of("1.2.3.4"));
         assert_eq!(asking(&["6.6.6.6, 1.2.3.4", "10.0.0.1:81"], 2), of("1.2.3.4"));
         assert_eq!(asking(&["1.2.3.4"], 2), peer, "fewer entries than proxies");
+        assert_eq!(
+            asking(&["6.6.6.6", "\u{ff}, 1.2.3.4"], 1),
+            of("1.2.3.4"),
+            "no line is left out"
+        );
         assert_eq!(asking(&["nonsense"], 1), peer);
         assert_eq!(asking(&["[2001:db8::1]:443"], 1), of("2001:db8::ffff"), "one /64");
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));

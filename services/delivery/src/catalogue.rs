@@ -14,7 +14,7 @@ use std::{
 };
 
 use parcours_content::{CompiledTemplate, Renderer};
-use parcours_domain::{MessageClass, Name, TenantId};
+use parcours_domain::{MessageClass, Name, TenantId, hash::sha256_head};
 use parcours_store::{Store, StoreError, UnknownPolicy as Resolve};
 use serde::de::DeserializeOwned;
 
@@ -158,7 +158,9 @@ impl Catalogue {
         signature: &Signature,
     ) -> Result<Arc<DkimKey>, Unready> {
         let name = &signature.key.secret;
-        let (secret, version) = self.secret(tenant, &signature.key).await?;
+        let (secret, _) = self.secret(tenant, &signature.key).await?;
+        // By content: a secret that was deleted and made again begins at version 1 again.
+        let version = i64::from_be_bytes(sha256_head(&[secret.as_bytes()]));
         let key = (tenant, signature.clone());
         if let Some(parsed) = kept(&self.dkim, &key, version) {
             return Ok(parsed);

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use parcours_content::Renderer;
 use parcours_domain::MessageClass;
 use parcours_store::StoreError;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
     batch::{Desk, Fit, Ready},
@@ -112,13 +112,18 @@ where
         let Ok(_permit) = permits.acquire().await else { break };
         let (out, mut letters) = mpsc::channel(AHEAD);
         let (write, shared, from) = (Arc::clone(&write), Arc::clone(&orders), written.len());
+        let (began, begins) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
+            // Whoever asked may have gone.
+            let _gone = began.send(());
             for order in shared.iter().skip(from) {
                 if out.blocking_send(write(order)).is_err() {
                     break;
                 }
             }
         });
+        // The time of a template begins with its work, not while others keep every thread busy.
+        let _ended = begins.await;
         while written.len() < orders.len() {
             match tokio::time::timeout(most, letters.recv()).await {
                 Ok(Some(letter)) => written.push(letter),

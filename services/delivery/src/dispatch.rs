@@ -129,6 +129,11 @@ impl Loop {
                 self.parked.entry(head.0).or_default().insert(head);
                 continue;
             }
+            let own = self.busy.values().filter(|busy| **busy == head).count();
+            if own > 0 && places + 1 >= self.core.config.batches_of_brand_most {
+                // The last place is for another lane; this one comes back with its batch.
+                continue;
+            }
             let appetite = self.appetite.get(&head).copied().unwrap_or(most);
             let turn = Turn { head, most: most.min(appetite) };
             let core = Arc::clone(&self.core);

@@ -99,9 +99,6 @@ pub(crate) enum Ending {
     Lost,
 }
 
-/// How long a message waits that was too late for DATA.
-const LATE_REST: Millis = Millis(1_000);
-
 /// By what rules endings become records.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
@@ -157,8 +154,7 @@ impl Rules {
                 return Some(self.again(ticket, attempt(reply, word), now));
             }
             Ending::Late(reply) => {
-                let attempt = attempt(reply, "too_late_for_data");
-                return Some(counted(ticket, attempt, now + LATE_REST));
+                return Some(self.again(ticket, attempt(reply, "too_late_for_data"), now));
             }
             Ending::Back(not_before) => return Some(back(ticket, not_before)),
             Ending::Lost => return None,

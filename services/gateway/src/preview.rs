@@ -18,6 +18,8 @@ use parcours_kit::Problem;
 use parcours_store::{ContactView, Store};
 use parcours_wire::http::template::{FieldView, OutlookView};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::{endpoint::ask, failure};
 
 /// A template that takes longer for one message fails there, too.
@@ -70,11 +72,15 @@ impl LinkUrls for InertUrls {
 }
 
 /// Renders on a thread of its own: a template can take long, or panic.
-pub async fn show(show: Show) -> Shown {
+/// `place` is given back when that thread ends, however long nobody waits for it any more.
+pub async fn show(show: Show, place: OwnedSemaphorePermit) -> Shown {
     let show = Arc::new(show);
     let work = Arc::clone(&show);
     let fields = explained(&show);
-    let task = tokio::task::spawn_blocking(move || rendered(&work));
+    let task = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        rendered(&work)
+    });
     let rendered = match tokio::time::timeout(RENDER_MOST, task).await {
         Ok(Ok(Ok(rendered))) => Ok(rendered),
         Ok(Ok(Err(RenderError::Missing { path }))) => Err(format!("missing:{path}")),

@@ -9,6 +9,7 @@ use parcours_domain::TenantId;
 use parcours_kit::{Chance, Clock, Readiness};
 use parcours_store::Store;
 use parcours_wire::{ConsentApi, DeliveryApi, WorkerApi};
+use tokio::sync::Semaphore;
 
 use crate::{
     auth::{KeyCache, UsedKeys},
@@ -80,7 +81,13 @@ pub struct Gateway {
     pub settings: SettingsCache,
     /// Ingest calls being worked on.
     pub in_flight: InFlight,
+    /// Places for templates that are tried out. Delivery renders on the same threads; nobody's
+    /// previews may take them all.
+    pub tryouts: Arc<Semaphore>,
 }
+
+/// How many previews are computed at once.
+const TRYOUTS_MOST: usize = 2;
 
 impl Gateway {
     /// Nothing remembered yet.
@@ -92,6 +99,7 @@ impl Gateway {
             keys: KeyCache::default(),
             used: UsedKeys::default(),
             settings: SettingsCache::default(),
+            tryouts: Arc::new(Semaphore::new(TRYOUTS_MOST)),
         }
     }
 }

@@ -272,7 +272,8 @@ pub(crate) fn explain_held(error: StoreError) -> anyhow::Error {
 async fn clock_of(store: &Store, config: &NodeConfig) -> anyhow::Result<ProductClock> {
     match store.admin().restored().await? {
         Some(RestoredFrom { backup_at, caught_up_at: None }) if config.catching_up => {
-            Ok(ProductClock::standing(backup_at))
+            // Not before what an interrupted attempt has seen.
+            Ok(ProductClock::standing(backup_at.max(store.high_water())))
         }
         Some(RestoredFrom { caught_up_at: None, .. }) => bail!(
             "the restore of this store was interrupted; `parcours restore --resume` completes it"

@@ -47,6 +47,9 @@ pub struct TemplateProblem {
     pub help: String,
 }
 
+/// The most problems of one part that are told; a bomb of faults must not become one of answers.
+const PROBLEMS_MOST: usize = 100;
+
 /// Collects problems of one part, turning byte offsets into lines.
 pub(crate) struct Problems<'a> {
     part: Part,
@@ -67,6 +70,9 @@ impl<'a> Problems<'a> {
         message: impl Into<String>,
         help: &str,
     ) {
+        if self.list.len() >= PROBLEMS_MOST {
+            return;
+        }
         let before = self.source.get(..offset).unwrap_or(self.source);
         let (lines, last) = before.rsplit_once('\n').unwrap_or(("", before));
         let above = if before.contains('\n') { 1 + lines.matches('\n').count() } else { 0 };
@@ -86,6 +92,9 @@ impl<'a> Problems<'a> {
         message: String,
         help: &str,
     ) {
+        if self.list.len() >= PROBLEMS_MOST {
+            return;
+        }
         let (part, help) = (self.part, help.to_owned());
         self.list.push(TemplateProblem { code, part, line, column, message, help });
     }

@@ -33,6 +33,17 @@ fn codes(source: &TemplateSource) -> Vec<&'static str> {
 }
 
 #[test]
+fn a_bomb_of_faults_is_answered_in_bounds() {
+    let many: String = (0..50).map(|number| format!(" x{number}=\"1\"")).collect();
+    let classes = format!("<mj-class name=\"a\"{many}/>").repeat(300);
+    let found = problems(&mjml(&format!(
+        "<mjml><mj-head><mj-attributes>{classes}</mj-attributes></mj-head><mj-body></mj-body></mjml>"
+    )));
+    assert_eq!(found.len(), 100, "15,000 faults are there");
+    assert!(found.iter().all(|problem| problem.help.len() < 200), "{:?}", found.first());
+}
+
+#[test]
 fn a_fault_says_where_it_is_and_how_to_mend_it() {
     let source = mjml(
         "<mjml>\n  <mj-body>\n    <mj-section>\n      <mj-column>\n        <mj-txt>x</mj-txt>\n\

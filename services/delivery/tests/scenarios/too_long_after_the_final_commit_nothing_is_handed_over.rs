@@ -46,7 +46,7 @@ async fn after_the_grace_the_message_is_judged_again(on: Backend) {
     let row = stage.message(late).await;
     assert_eq!((row.status.as_str(), row.attempts), ("queued", 1));
     assert!(sink.received().is_empty(), "nothing was handed over");
-    stage.advance(Millis::seconds(1));
+    stage.advance(Millis::minutes(2));
     stage.settle().await;
     stage.assert_ended(late, SendOutcome::Sent, None).await;
     assert_eq!(sink.received().len(), 1);

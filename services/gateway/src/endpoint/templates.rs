@@ -1,5 +1,7 @@
 //! Templates tried out: a preview with a contact, and a test send to a listed address.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use parcours_content::CompiledTemplate;
 use parcours_domain::{
@@ -26,7 +28,7 @@ use crate::{
     body::JsonBody,
     failure, idempotent,
     preview::{self, Show},
-    publish,
+    publish::{self, PublishError},
     reply::{Reply, show},
 };
 
@@ -78,12 +80,14 @@ async fn preview(
     body: JsonBody<PreviewRequest>,
 ) -> Result<HttpResponse, Problem> {
     let (name, wanted) = (read::<Name>(&name, "name", "a template's name")?, body.value);
+    let place = Arc::clone(&access.gateway.tryouts).acquire_owned().await;
+    let place = place.map_err(|_| failure::internal())?;
     let (template, version) = shown_template(&access, &name, &wanted).await?;
     let contact = contact(&access, wanted.contact).await?;
     let (topic_name, topic) = topic(&access, &name, wanted.topic.as_deref()).await?;
     let store = &access.gateway.state.store;
     let brand = ask(publish::store::brand_document(store, access.tenant).await)?;
-    let shown = preview::show(Show {
+    let shown = Show {
         name: name.clone(),
         template,
         contact: preview::attributes(&contact),
@@ -91,8 +95,8 @@ async fn preview(
         brand,
         topic: topic_name.clone(),
         now: access.now().to_string(),
-    })
-    .await;
+    };
+    let shown = preview::show(shown, place).await;
     let topic = (topic_name.as_ref(), topic.as_ref());
     let mut outlook = preview::outlook(store, access.tenant, &contact, topic).await?;
     let (rendered, reason) = match shown.rendered {
@@ -160,6 +164,8 @@ async fn enqueue(
     let (store, now) = (access.store(), access.now());
     let to: EmailAddress = read(&wanted.to, "to", "a mail address")?;
     listed(access, &to).await?;
+    // One key may serve one template and one address only; with others it is another test.
+    let idempotency_key = format!("{name} {} {idempotency_key}", to.expose());
     let template = ask(store.document(Kind::Template.as_str(), name, None).await)?;
     let template = template.ok_or_else(|| messages::unknown("template"))?;
     let (topic, _) = topic(access, name, wanted.topic.as_deref()).await?;
@@ -233,6 +239,9 @@ async fn draft(
 ) -> Result<CompiledTemplate, Problem> {
     let file = SourceFile { name: "source".to_owned(), source: source.to_owned() };
     let set = super::documents::read_set(vec![file]).await?;
+    if !set.problems.is_empty() {
+        return Err(of_publish(&PublishError::Problems(set.problems)));
+    }
     let one = match set.documents.as_slice() {
         [one] if one.document.kind() == Kind::Template && one.document.name() == name => Some(one),
         _ => None,

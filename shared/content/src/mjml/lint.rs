@@ -109,6 +109,7 @@ impl Linter<'_, '_, '_> {
             let help = match nearest(attribute.name, names.iter().copied()) {
                 Some(known) => format!("did you mean {known}?"),
                 None if names.is_empty() => "remove it".to_owned(),
+                None if any => "name an attribute that some MJML element has".to_owned(),
                 None => format!("it has {}", names.join(", ")),
             };
             self.at(attribute.offset, "mjml_attribute", message, &help);

@@ -17,7 +17,7 @@ mod lint;
 mod read;
 mod table;
 
-use std::{borrow::Cow, panic::catch_unwind};
+use std::{borrow::Cow, collections::BTreeSet, panic::catch_unwind};
 
 use mrml::prelude::render::RenderOptions;
 
@@ -35,6 +35,8 @@ use crate::{
 /// Around the number of a content, for the renderer. Begins with the reserved word.
 const CONTENT: &str = "zq9pjc";
 const CONTENT_END: &str = "zq";
+/// The most bytes of a rendered page before its contents come back.
+const RENDERED_MOST: usize = 2 * 1024 * 1024;
 
 /// A page of HTML with its code, made from a template.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,7 +76,15 @@ fn rendered(root: &Node<'_>, masked: &Masked, problems: &mut Problems<'_>) -> Op
         );
         return None;
     };
-    if (0..writer.contents.len()).any(|number| !html.contains(&content_word(number))) {
+    if html.len() > RENDERED_MOST {
+        problems.whole(
+            "too_complex",
+            format!("the page has {} bytes; at most {RENDERED_MOST} are rendered", html.len()),
+            "make the template simpler: fewer elements, fewer defaults",
+        );
+        return None;
+    }
+    if !has_all_contents(&html, writer.contents.len()) {
         problems.whole(
             "mjml_lost",
             "something of the template does not get into the page",
@@ -130,6 +140,13 @@ fn render(mjml: &str) -> Option<String> {
 fn body_begin(html: &str) -> Option<usize> {
     let body = html.find("<body")?;
     Some(body + html.get(body..)?.find('>')? + 1)
+}
+
+/// Whether each content got into the page, in one pass over it.
+fn has_all_contents(html: &str, contents: usize) -> bool {
+    let numbers = html.split(CONTENT).skip(1).filter_map(|piece| piece.split_once(CONTENT_END));
+    let seen: BTreeSet<usize> = numbers.filter_map(|(number, _)| number.parse().ok()).collect();
+    (0..contents).all(|number| seen.contains(&number))
 }
 
 fn content_word(number: usize) -> String {

@@ -20,8 +20,10 @@ use super::{
 use crate::{
     Store,
     db::{Insert, Tx},
+    error::StoreError,
     keys,
     migration::partition,
+    open::WORKER_LOCK,
     side::sql::{Sql, ms, vals},
     store::machine_now,
 };
@@ -104,6 +106,7 @@ impl Store {
         }
         self.partitions_for(file).await?;
         let tx = self.loading().await?;
+        self.keep_workers_out(&tx).await?;
         let used = "SELECT 1 AS n WHERE EXISTS (SELECT 1 FROM organisation) \
                     OR EXISTS (SELECT 1 FROM brand) OR EXISTS (SELECT 1 FROM api_key)";
         if Sql::new(used, vec![]).one(&tx).await?.is_some() {
@@ -122,6 +125,20 @@ impl Store {
         hold(&tx, file).await?;
         tx.commit().await?;
         Ok(Arrived { rows, halted: true })
+    }
+
+    /// Until the rows are committed no worker starts on this database, or it would work off the
+    /// backup's delays at the wrong time. On SQLite the lock on the file does it.
+    async fn keep_workers_out(&self, tx: &Tx) -> Result<(), StoreError> {
+        if !tx.is_postgres() || self.inner.hold.is_worker() {
+            return Ok(());
+        }
+        let lock = Sql::new("SELECT pg_try_advisory_xact_lock($1) AS free", vals![WORKER_LOCK]);
+        let row = lock.one(tx).await?;
+        if row.map(|row| row.get("free")).transpose()? == Some(true) {
+            return Ok(());
+        }
+        Err(StoreError::Held { by: "a running worker".to_owned() })
     }
 
     /// A transaction that may wait for the file.

@@ -100,6 +100,14 @@ impl Snapshot {
         passphrase: &Passphrase,
         (file, progress): (&mut dyn Write, &mut dyn FnMut(Progress)),
     ) -> Result<BTreeMap<String, u64>, KeepError> {
+        let held = "SELECT 1 AS n WHERE EXISTS (SELECT 1 FROM send_queue WHERE tenant_id = $1 \
+                    AND phase = 3)";
+        if Sql::new(held, vals![brand.tenant.0]).one(&self.tx).await?.is_some() {
+            return Err(KeepError::WrongKind(
+                "this brand came by a restore and has messages that may have left already; \
+                 `parcours sending release` first",
+            ));
+        }
         let which = Which::Brand(brand.tenant, brand.organisation);
         let brands = std::slice::from_ref(brand);
         self.write((which, brands), (moved, unhalt), passphrase, (file, progress)).await

@@ -130,6 +130,7 @@ CREATE TABLE contact (
   erased_at BIGINT,
   PRIMARY KEY (tenant_id, id)
 );
+CREATE INDEX contact_handle ON contact (tenant_id, handle);
 CREATE INDEX contact_created ON contact (tenant_id, created_at, id);
 CREATE INDEX contact_merged ON contact (tenant_id, merged_into) WHERE merged_into IS NOT NULL;
 

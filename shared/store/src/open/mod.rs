@@ -32,6 +32,7 @@ use crate::{
     watch::Watch,
 };
 
+pub(crate) use postgres::WORKER_LOCK;
 pub(crate) use reader::Reader;
 
 /// How long a reader beside the store's own process waits for it.
@@ -59,6 +60,11 @@ impl Hold {
         {
             tracing::warn!(%error, "the worker row was not marked as ended");
         }
+    }
+
+    /// Whether this store is the worker.
+    pub(crate) const fn is_worker(&self) -> bool {
+        self.worker.is_some()
     }
 
     /// Gives the lock back.

@@ -25,7 +25,7 @@ use crate::{
 const CONNECTIONS: u32 = 16;
 const ACQUIRE: Duration = Duration::from_secs(10);
 /// Key of the advisory lock of the worker role.
-const WORKER_LOCK: i64 = 0x7061_7263_776f_726b;
+pub(crate) const WORKER_LOCK: i64 = 0x7061_7263_776f_726b;
 /// How long a start waits for the session of a worker that has just died to be noticed.
 const TAKE_OVER: Duration = Duration::from_millis(1_500);
 const TAKE_OVER_STEP: Duration = Duration::from_millis(100);

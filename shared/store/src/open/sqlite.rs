@@ -27,6 +27,8 @@ use crate::{
 const READERS: u32 = 4;
 /// How long a statement waits for another connection of this process.
 const BUSY: Duration = Duration::from_secs(10);
+/// How long cutting the log waits for readers; it is tried again half a second later.
+const BUSY_CUT: Duration = Duration::from_millis(100);
 /// How long a transaction waits for the one writing connection.
 const ACQUIRE: Duration = Duration::from_secs(30);
 const CHECKPOINT_PERIOD: Duration = Duration::from_millis(500);
@@ -100,7 +102,8 @@ pub(super) async fn connect(path: &Path) -> Result<(Db, Checkpointer), StoreErro
     let writer = pool(1, options.clone()).await?;
     assert_durable(&writer).await?;
     let reader = pool(READERS, options.clone().pragma("query_only", "1")).await?;
-    let connection = pool(1, options).await?;
+    // Cutting the log keeps writers out while it waits for readers, and a backup reads for long.
+    let connection = pool(1, options.busy_timeout(BUSY_CUT)).await?;
     let checkpointer = Checkpointer { connection, log: beside(path, "-wal") };
     Ok((Db::new(Backend::Sqlite, writer, reader), checkpointer))
 }
