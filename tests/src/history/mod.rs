@@ -3,7 +3,7 @@
 //!
 //! Data in, findings out. Nothing here talks to the code under test: [`read`] takes the rows by
 //! SQL of its own, clients and sink write down what they saw. Nothing assumes one process: the
-//! same history may come from a cluster. The laws are in [`laws`], each a function of its own; a
+//! same history may come from a cluster. The laws are in `laws`, each a function of its own; a
 //! history without findings has lost nothing, doubled nothing, kept its order, sent nothing
 //! unlawful, and fired nothing early or late.
 //!

@@ -21,7 +21,7 @@ pub struct DocumentSet {
     pub problems: Vec<Problem>,
 }
 
-/// Reads sources; [`super::check`] tells every problem at once.
+/// Reads sources; [`super::check()`] tells every problem at once.
 #[must_use]
 pub fn read(files: &[SourceFile]) -> DocumentSet {
     let mut set = DocumentSet::default();
