@@ -5,7 +5,7 @@ use parcours_domain::{Millis, Name};
 use parcours_journey::Kind;
 use parcours_kit::Problem;
 use parcours_store::DocumentStatus;
-use parcours_wire::http::document::StatusAnswer;
+use parcours_wire::http::document::JourneyStatus;
 use utoipa::OpenApi;
 
 use super::{WriteRefusals, ask, found, read, resource};
@@ -20,7 +20,7 @@ const RESUME_JITTER: Millis = Millis::minutes(1);
 
 /// The group's part of the OpenAPI document.
 #[derive(OpenApi)]
-#[openapi(paths(pause, resume, archive), components(schemas(StatusAnswer)))]
+#[openapi(paths(pause, resume, archive), components(schemas(JourneyStatus)))]
 pub struct Api;
 
 /// The group's routes.
@@ -37,7 +37,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     path = "/v1/journeys/{name}/pause",
     tag = "Journeys",
     params(("name" = String, Path, description = "The journey")),
-    responses((status = 200, description = "Paused", body = StatusAnswer), WriteRefusals),
+    responses((status = 200, description = "Paused", body = JourneyStatus), WriteRefusals),
     security(("basic" = []), ("bearer" = []))
 )]
 async fn pause(
@@ -54,7 +54,7 @@ async fn pause(
     path = "/v1/journeys/{name}/resume",
     tag = "Journeys",
     params(("name" = String, Path, description = "The journey")),
-    responses((status = 200, description = "Live", body = StatusAnswer), WriteRefusals),
+    responses((status = 200, description = "Live", body = JourneyStatus), WriteRefusals),
     security(("basic" = []), ("bearer" = []))
 )]
 async fn resume(
@@ -71,7 +71,7 @@ async fn resume(
     path = "/v1/journeys/{name}/archive",
     tag = "Journeys",
     params(("name" = String, Path, description = "The journey")),
-    responses((status = 200, description = "Archived", body = StatusAnswer), WriteRefusals),
+    responses((status = 200, description = "Archived", body = JourneyStatus), WriteRefusals),
     security(("basic" = []), ("bearer" = []))
 )]
 async fn archive(
@@ -100,7 +100,7 @@ async fn set(
             let sweep = state.store.sweep();
             ask(sweep.resume_journey(access.tenant, &name, now, RESUME_JITTER).await)?;
         }
-        Ok(Reply::ok(&StatusAnswer { name: name.to_string(), status: status.as_str().to_owned() }))
+        Ok(Reply::ok(&JourneyStatus { name: name.to_string(), status: status.as_str().to_owned() }))
     };
     idempotent::once(&access.gateway, access.tenant.0, request, b"", work).await
 }

@@ -136,7 +136,7 @@ pub struct ExportAnswer {
 
 /// A journey's status after pausing, resuming or archiving.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct StatusAnswer {
+pub struct JourneyStatus {
     /// The journey.
     pub name: String,
     /// `live`, `paused` or `archived`.

@@ -53,7 +53,8 @@ pub(super) fn in_order(index: &Index<'_>) -> Vec<Finding> {
             findings.push(Finding::new(Kind::Doubled, about));
             continue;
         }
-        list.sort_by_key(|(event, _)| event.seq);
+        // Two with one number are a finding of their own; here they stand as they were sent.
+        list.sort_by_key(|(event, sent)| (event.seq, sent.request, sent.place));
         // An event may not stand before one whose answer its client had when it sent it; so the
         // latest sending moment so far tells.
         let mut latest = (i64::MIN, "");
