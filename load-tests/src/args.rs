@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, default_value_t = 100_000)]
     pub contacts: usize,
     /// Connections that send at once.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 32)]
     pub users: usize,
     /// Items in a batch.
     #[arg(long, default_value_t = 100)]

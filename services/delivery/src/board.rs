@@ -4,9 +4,17 @@
 //! Quiet means: since the last hint a whole look at the queue found nothing that may leave now, and
 //! nothing is in flight. It is what a moved clock waits for before it jumps.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
 use tokio::sync::{Notify, watch};
+
+use crate::rounds::Head;
 
 /// Hints in, progress out.
 #[derive(Debug)]
@@ -15,6 +23,8 @@ pub(crate) struct Board {
     settled: watch::Sender<u64>,
     in_flight: AtomicUsize,
     wake: Notify,
+    /// Heads that are being claimed from, and whether somebody wanted to meanwhile.
+    claims: Mutex<HashMap<Head, bool>>,
 }
 
 impl Board {
@@ -24,7 +34,28 @@ impl Board {
             settled: watch::Sender::new(0),
             in_flight: AtomicUsize::new(0),
             wake: Notify::new(),
+            claims: Mutex::default(),
         }
+    }
+
+    /// A claim from this head begins; it ends when the guard is dropped.
+    pub(crate) fn claim(&self, head: Head) -> Claiming<'_> {
+        self.claims().entry(head).or_insert(false);
+        Claiming { board: self, head }
+    }
+
+    /// Whether a claim from this head is under way: another would wait for it and find nothing.
+    /// If so there is a hint once it has ended.
+    pub(crate) fn is_claiming(&self, head: Head) -> bool {
+        self.claims().get_mut(&head).is_some_and(|wanted| {
+            *wanted = true;
+            true
+        })
+    }
+
+    /// No code runs under this lock that can panic half-way.
+    fn claims(&self) -> MutexGuard<'_, HashMap<Head, bool>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// There may be work: look.
@@ -76,6 +107,21 @@ impl Board {
     }
 }
 
+/// A claim under way.
+#[derive(Debug)]
+pub(crate) struct Claiming<'a> {
+    board: &'a Board,
+    head: Head,
+}
+
+impl Drop for Claiming<'_> {
+    fn drop(&mut self) {
+        if self.board.claims().remove(&self.head) == Some(true) {
+            self.board.hint();
+        }
+    }
+}
+
 /// Messages in flight; gives itself back.
 #[derive(Debug)]
 pub(crate) struct InFlight<'a> {
@@ -92,6 +138,7 @@ impl Drop for InFlight<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parcours_domain::{TenantId, Timestamp};
 
     #[tokio::test]
     async fn quiet_means_that_everything_asked_for_is_done() {
@@ -108,6 +155,21 @@ mod tests {
         assert!(board.quiet());
         board.settle(1);
         assert!(board.quiet(), "an old look takes nothing back");
+        board.hinted().await;
+    }
+
+    #[tokio::test]
+    async fn who_is_kept_from_a_head_is_told_when_its_claim_has_ended() {
+        let (board, tenant) = (Board::new(), TenantId::v7(Timestamp::EPOCH, [1; 10]));
+        assert!(!board.is_claiming((tenant, 1)));
+        let (one, two) = (board.claim((tenant, 1)), board.claim((tenant, 2)));
+        assert!(board.is_claiming((tenant, 1)) && !board.is_claiming((tenant, 3)));
+        let asked = board.asked();
+        drop(two);
+        assert_eq!(board.asked(), asked, "nobody was kept from it");
+        drop(one);
+        assert_eq!(board.asked(), asked + 1);
+        assert!(!board.is_claiming((tenant, 1)));
         board.hinted().await;
     }
 }

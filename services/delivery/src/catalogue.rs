@@ -1,7 +1,7 @@
 //! Settings, templates and secrets of brands, read when they are needed and parsed once.
 //!
-//! Brand and Sender are looked up for each batch, so a change counts at once; what was parsed is
-//! kept while its version stays. A published template version never changes, so its renderer is
+//! A claim tells the versions of Brand and Sender, so a change counts at once; what was read and
+//! parsed is kept while its version stays. A published template version never changes, so its renderer is
 //! kept as long as there is room. Secrets stay here, in parsed form, and are never printed.
 
 use std::{
@@ -105,30 +105,48 @@ impl Catalogue {
         }
     }
 
-    /// The brand's settings as published now; none when there are none.
+    /// The brand's settings as last read, and their version; read if they never were. None when
+    /// there are none.
     pub(crate) async fn brand(
         &self,
         tenant: TenantId,
-    ) -> Result<Option<Arc<BrandSettings>>, StoreError> {
+    ) -> Result<Option<(i64, Arc<BrandSettings>)>, StoreError> {
+        let last = self.brands.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned();
+        match last {
+            Some(last) => Ok(Some(last)),
+            None => self.read_brand(tenant).await,
+        }
+    }
+
+    /// The same, read now.
+    pub(crate) async fn read_brand(
+        &self,
+        tenant: TenantId,
+    ) -> Result<Option<(i64, Arc<BrandSettings>)>, StoreError> {
         let known = self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned();
         let found = documents::brand(&self.store, tenant, known).await?;
         let Some(found) = found else { return Ok(None) };
-        if let Some(brand) = kept(&self.brands, &tenant, found.version) {
-            return Ok(Some(brand));
-        }
-        let Some(brand) = parse::<BrandSettings>(&found.body) else { return Ok(None) };
+        let Some(brand) = parse::<BrandSettings>(&found.body) else {
+            self.brands.lock().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
+            return Ok(None);
+        };
         self.policies.brand(tenant, brand.unknown_policy);
         self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant, found.name);
-        Ok(Some(keep(&self.brands, tenant, found.version, brand)))
+        Ok(Some((found.version, keep(&self.brands, tenant, found.version, brand))))
     }
 
-    async fn sender(&self, tenant: TenantId, name: &Name) -> Result<Arc<SenderSettings>, Unready> {
-        let found = documents::sender(&self.store, tenant, name).await?;
-        let found = found.ok_or(Unready::Missing("no_sender"))?;
+    async fn sender(
+        &self,
+        tenant: TenantId,
+        (name, version): (&Name, Option<i64>),
+    ) -> Result<Arc<SenderSettings>, Unready> {
+        let version = version.ok_or(Unready::Missing("no_sender"))?;
         let key = (tenant, name.clone());
-        if let Some(sender) = kept(&self.senders, &key, found.version) {
+        if let Some(sender) = kept(&self.senders, &key, version) {
             return Ok(sender);
         }
+        let found = documents::sender(&self.store, tenant, name).await?;
+        let found = found.ok_or(Unready::Missing("no_sender"))?;
         let sender = parse(&found.body).ok_or(Unready::Missing("no_sender"))?;
         Ok(keep(&self.senders, key, found.version, sender))
     }
@@ -138,7 +156,7 @@ impl Catalogue {
         &self,
         tenant: TenantId,
         brand: Option<Arc<BrandSettings>>,
-        sender: &Name,
+        sender: (&Name, Option<i64>),
     ) -> Result<House, Unready> {
         let brand = brand.ok_or(Unready::Missing("no_brand"))?;
         let sender = self.sender(tenant, sender).await?;

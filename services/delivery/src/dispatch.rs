@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parcours_domain::TenantId;
+use parcours_domain::{Millis, TenantId, Timestamp};
 use parcours_kit::{Shutdown, machine_now};
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -26,6 +26,8 @@ use crate::{
 const REST_MOST: Duration = Duration::from_secs(10);
 /// How many messages the store expires in one go.
 const EXPIRE_MOST: u64 = 1_000;
+/// How often it is asked to, product time.
+const EXPIRE_EVERY: Millis = Millis(500);
 
 struct Loop {
     core: Arc<Core>,
@@ -41,6 +43,8 @@ struct Loop {
     /// Whether anything was claimed since the last look.
     found: bool,
     claims_settled_at: Option<Instant>,
+    /// When expired messages were last ended, product time.
+    expired_at: Option<Timestamp>,
 }
 
 /// Runs until shutdown is requested, then waits for what is being worked on.
@@ -55,6 +59,7 @@ pub(crate) async fn run(core: Arc<Core>, mut shutdown: Shutdown) {
         appetite: HashMap::new(),
         found: true,
         claims_settled_at: None,
+        expired_at: None,
     };
     let mut looked = None;
     while !shutdown.is_requested() {
@@ -106,13 +111,18 @@ impl Loop {
             self.core.pools.prune(self.core.config.idle_connection);
             self.claims_settled_at = Some(Instant::now());
         }
-        while self.core.door.expire(now).await? >= EXPIRE_MOST {}
+        // Nothing expired leaves, whenever its end is written down.
+        if self.expired_at.is_none_or(|at| now < at || now - at >= EXPIRE_EVERY) {
+            while self.core.door.expire(now).await? >= EXPIRE_MOST {}
+            self.expired_at = Some(now);
+        }
         let moment = Instant::now();
         self.resting.retain(|_, until| *until > moment);
         for head in self.core.door.heads(now).await? {
             let waits = self.parked.get(&head.0).is_some_and(|parked| parked.contains(&head));
             let batches = self.busy.values().filter(|busy| **busy == head).count();
-            let busy = batches >= self.core.config.batches_of_head_most;
+            let busy = batches >= self.core.config.batches_of_head_most
+                || (batches > 0 && self.core.board.is_claiming(head));
             if !waits && !busy && !self.resting.contains_key(&head) {
                 self.rounds.add(head);
             }

@@ -100,13 +100,16 @@ pub(crate) async fn prepare(
         commit.address = Some(contact.deps().durable.address(contact.tenant, email).await?);
     }
     commit.address_gone = draft.address_gone;
-    let lane = lane_of(address_in(&draft.state.attributes).as_ref());
-    count(&mut draft);
+    if !draft.sends.is_empty() {
+        let lane = lane_of(address_in(&draft.state.attributes).as_ref());
+        let sends = std::mem::take(&mut draft.sends).into_iter();
+        commit.sends = sends.map(|request| resolve(request, brand, lane)).collect();
+    }
+    count(&mut draft, commit.sends.len());
     commit.seq = draft.seq;
     commit.events = draft.events;
     commit.runs = draft.runs;
     commit.timers = draft.timers.into_values().collect();
-    commit.sends = draft.sends.into_iter().map(|request| resolve(request, brand, lane)).collect();
     commit.trace = trace(draft.trace);
     commit.inbox_done = draft.inbox_done;
     commit.quarantine = draft.quarantine;
@@ -116,8 +119,8 @@ pub(crate) async fn prepare(
 }
 
 /// Counts what ended and what was asked for.
-fn count(draft: &mut Draft) {
-    let sends = i64::try_from(draft.sends.len()).unwrap_or(i64::MAX);
+fn count(draft: &mut Draft, sends: usize) {
+    let sends = i64::try_from(sends).unwrap_or(i64::MAX);
     if sends > 0 {
         draft.count("messages", sends);
     }

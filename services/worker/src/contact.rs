@@ -72,6 +72,7 @@ impl Contact {
             queue: VecDeque::new(),
             replies: Replies::default(),
             known: HashMap::new(),
+            doubt: false,
             wake: false,
             alone: 0,
             retries: 0,

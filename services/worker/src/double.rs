@@ -192,7 +192,11 @@ impl Inner {
         if row.revision != commit.read_revision || commit.inbox_done.iter().any(gone) {
             return CommitOutcome::Stale;
         }
-        if commit.events.iter().any(|event| self.keys.contains_key(&(event.key, event.day))) {
+        let in_the_way = |event: &NewEvent| {
+            let aside = self.quarantine.iter().any(|row| row.key == Some(event.key));
+            self.keys.contains_key(&(event.key, event.day)) || (aside && !event.requeued)
+        };
+        if commit.events.iter().any(in_the_way) {
             return CommitOutcome::KeyConflict;
         }
         if commit.events.iter().any(|event| self.refused_names.contains(&event.name)) {
@@ -258,17 +262,15 @@ impl Durable for Double {
         &self,
         _: TenantId,
         contact: ContactId,
-        keys: Vec<StoredKey>,
         what: LoadWhat,
-    ) -> Result<Activation, StoreError> {
-        let known = self.known(&keys);
+    ) -> Result<Loaded, StoreError> {
         let mut inner = self.inner();
         inner.loads += 1;
         if inner.refuse_loads {
             return Err(StoreError::Unavailable(Cause::Closed));
         }
         let row = inner.contacts.entry(contact).or_insert_with(Row::new).clone();
-        let loaded = Loaded {
+        Ok(Loaded {
             exists: true,
             revision: row.revision,
             seq: row.seq,
@@ -279,8 +281,7 @@ impl Durable for Double {
                 LoadWhat::State => Vec::new(),
                 LoadWhat::StateAndInbox => row.inbox.into_iter().take(256).collect(),
             },
-        };
-        Ok((loaded, known))
+        })
     }
     async fn known_keys(
         &self,

@@ -24,9 +24,6 @@ pub type StoredKey = (EventKey, i64);
 /// Where a pass over the due timers stands: due time and run of the last one seen.
 pub type TimerMark = (Timestamp, RunId);
 
-/// A contact's state, inbox and the known ones among the asked keys (in their order).
-pub type Activation = (Loaded, Vec<Option<KnownKey>>);
-
 /// The documents of a brand, as published.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
@@ -81,14 +78,13 @@ pub trait Durable: Send + Sync {
     /// How many shards the install has.
     fn shards(&self) -> u16;
 
-    /// Reads a contact, if asked its inbox, and which of these keys are known.
+    /// Reads a contact, and its inbox if asked.
     async fn load(
         &self,
         tenant: TenantId,
         contact: ContactId,
-        keys: Vec<StoredKey>,
         what: LoadWhat,
-    ) -> Result<Activation, StoreError>;
+    ) -> Result<Loaded, StoreError>;
 
     /// Which of these keys are known.
     async fn known_keys(
@@ -200,15 +196,10 @@ impl Durable for StoreDurable {
         &self,
         tenant: TenantId,
         contact: ContactId,
-        keys: Vec<StoredKey>,
         what: LoadWhat,
-    ) -> Result<Activation, StoreError> {
-        let question = vec![(LoadKey { tenant, contact }, keys)];
-        let answer = self.loader.load(question, what).await?.pop();
-        match answer {
-            Some((loaded, known)) if loaded.exists => Ok((loaded, known)),
-            Some(_) | None => Err(StoreError::NotFound),
-        }
+    ) -> Result<Loaded, StoreError> {
+        let found = self.loader.load(vec![LoadKey { tenant, contact }], what).await?.pop();
+        found.filter(|loaded| loaded.exists).ok_or(StoreError::NotFound)
     }
 
     async fn known_keys(

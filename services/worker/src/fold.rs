@@ -48,7 +48,8 @@ pub(crate) struct FoldContext<'a> {
     pub brand: &'a Brand,
     pub step: &'a StepFn,
     pub now: Timestamp,
-    pub known: &'a HashMap<StoredKey, Option<KnownKey>>,
+    /// Used keys, as far as they were looked up; the commit finds the others.
+    pub known: &'a HashMap<StoredKey, KnownKey>,
 }
 
 /// What a fold made of its items.
@@ -205,11 +206,7 @@ impl Fold {
         ctx: &FoldContext<'_>,
     ) -> Result<(), Panicked> {
         let key = stored_key(event);
-        let known = self
-            .settlement
-            .accepted
-            .get(&key)
-            .or_else(|| ctx.known.get(&key).and_then(Option::as_ref));
+        let known = self.settlement.accepted.get(&key).or_else(|| ctx.known.get(&key));
         if let Some(known) = known.copied() {
             let returns = known.set_aside && row.is_some();
             if known.body_hash != event.body_hash {
@@ -224,7 +221,7 @@ impl Fold {
         let id = event_id(ctx.tenant, event);
         self.step(&event_input(id, event), &format!("event:{id}"), ctx)?;
         self.draft.seq += 1;
-        self.draft.events.push(new_event(id, self.draft.seq, event));
+        self.draft.events.push(new_event(id, self.draft.seq, (event, row.is_some())));
         self.draft.count("events", 1);
         self.settlement
             .accepted
@@ -316,8 +313,11 @@ impl Fold {
     /// Which address the contact has after the fold, when it is another than before. Only the
     /// state tells: what an input says that did not apply (a repeat, a conflict) counts nothing.
     fn settle_address(&mut self, memory: &Memory) {
-        let before = address_in(&memory.state.attributes);
-        let after = address_in(&self.draft.state.attributes);
+        let (old, new) = (&memory.state.attributes, &self.draft.state.attributes);
+        if old.get("email") == new.get("email") {
+            return;
+        }
+        let (before, after) = (address_in(old), address_in(new));
         if after != before {
             self.draft.address_gone = after.is_none();
             self.draft.email = after;
@@ -340,7 +340,11 @@ fn repeat_of(known: &KnownKey) -> ItemOutcome {
     }
 }
 
-fn new_event(id: parcours_domain::EventId, seq: i64, event: &AcceptedEvent) -> NewEvent {
+fn new_event(
+    id: parcours_domain::EventId,
+    seq: i64,
+    (event, requeued): (&AcceptedEvent, bool),
+) -> NewEvent {
     NewEvent {
         id,
         seq,
@@ -353,5 +357,6 @@ fn new_event(id: parcours_domain::EventId, seq: i64, event: &AcceptedEvent) -> N
         occurred_at: event.occurred_at,
         received_at: event.received_at,
         body: event.body.clone(),
+        requeued,
     }
 }

@@ -32,8 +32,6 @@ pub use config::{
     BATCH_CONTACTS, BULK_SHARE_PERCENT, FOLD_INPUTS_MAX, INBOX_ROWS_PER_LOAD, RETRIES_MAX,
     SWEEP_ROWS_MAX, WorkerConfig,
 };
-pub use durable::{
-    Activation, Durable, InboxContact, Published, PublishedHead, StoredKey, StuckRun,
-};
+pub use durable::{Durable, InboxContact, Published, PublishedHead, StoredKey, StuckRun};
 pub use fold::StepFn;
 pub use worker::{Worker, WorkerCounts, WorkerError, WorkerHandle, WorkerParts};

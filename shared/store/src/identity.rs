@@ -8,6 +8,7 @@
 //! What always holds: an identity points at one contact; a contact has at most one userId; many
 //! first events of one person at once make one contact; lost races start over and see the winner.
 
+mod memory;
 mod plan;
 mod write;
 
@@ -15,7 +16,9 @@ use std::collections::HashMap;
 
 use parcours_domain::{ContactId, EmailAddress, Handle, Timestamp};
 
-use crate::{error::StoreError, keys::TenantKeys, store::TenantStore};
+pub(crate) use memory::{IdentityPlace, Memory};
+
+use crate::{error::StoreError, keys::TenantKeys, side::sql::Row, store::TenantStore};
 
 /// How often a lost race is started over.
 const ATTEMPTS_MAX: usize = 10;
@@ -58,9 +61,15 @@ pub struct Resolved {
     pub differs: Option<ContactId>,
 }
 
+impl Resolved {
+    const fn known(contact: ContactId) -> Self {
+        Self { contact: Resolution::Contact(contact), absorb: None, differs: None }
+    }
+}
+
 /// Kinds of identity, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Kind {
+pub(crate) enum Kind {
     UserId,
     Email,
     AnonymousId,
@@ -82,6 +91,12 @@ impl Kind {
 /// An identity as stored: kind and keyed hash.
 type Key = (Kind, [u8; 32]);
 
+/// Whose identity, from a row of the table.
+pub(crate) fn place_from(row: &Row) -> Result<IdentityPlace, StoreError> {
+    let key = (row.word("kind", Kind::parse)?, row.bytes("value_hmac")?);
+    Ok((row.id("tenant_id")?, key))
+}
+
 /// One query, keyed: strongest first, with the values for making ids.
 #[derive(Clone, Debug)]
 struct Asked {
@@ -98,7 +113,7 @@ pub(crate) fn value_hmac(keys: &TenantKeys, kind: &str, value: &str) -> [u8; 32]
 /// What is stored about identities that were asked for.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// Which contact each points at, absorptions followed.
+    /// Which contact each points at.
     contacts: HashMap<Key, ContactId>,
     /// Strong kinds that a contact has.
     strong: HashMap<ContactId, Vec<Kind>>,
@@ -121,7 +136,8 @@ impl Known {
 
 impl TenantStore {
     /// Finds or makes the contacts of these items, in order. `chance` gives a new contact's id
-    /// and handle for the identity that makes it.
+    /// and handle for the identity that makes it. A contact that has been absorbed meanwhile may
+    /// be answered; it says so when it is asked to apply something.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]; [`StoreError::Conflict`] when races were lost again and again.
@@ -132,17 +148,62 @@ impl TenantStore {
         now: Timestamp,
     ) -> Result<Vec<Resolved>, StoreError> {
         let keys = self.store.keys(self.tenant).await?;
-        let asked: Vec<Asked> = queries.iter().map(|query| plan::asked(query, &keys)).collect();
-        let known = self.known(self.store.db().read(), &asked).await?;
-        let plan = plan::make(&asked, known, chance);
+        let memory = &self.store.inner.identities;
+        let mut answers: Vec<Option<Resolved>> = Vec::with_capacity(queries.len());
+        let mut asked: Vec<Asked> = Vec::new();
+        for query in queries {
+            let one = plan::asked(query, &keys);
+            let known = memory.contact(self.tenant, &one.keys);
+            if known.is_none() {
+                asked.push(one);
+            }
+            answers.push(known.map(Resolved::known));
+        }
+        if !asked.is_empty() {
+            let mut found = self.resolve_stored(&asked, chance, now).await?.into_iter().zip(asked);
+            for answer in answers.iter_mut().filter(|answer| answer.is_none()) {
+                let Some((resolved, one)) = found.next() else { break };
+                if let Resolved {
+                    contact: Resolution::Contact(contact),
+                    absorb: None,
+                    differs: None,
+                } = resolved
+                {
+                    memory.learn(self.tenant, &one.keys, contact);
+                }
+                *answer = Some(resolved);
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn resolve_stored(
+        &self,
+        asked: &[Asked],
+        chance: &(dyn Fn(&str, &str) -> (ContactId, Handle) + Sync),
+        now: Timestamp,
+    ) -> Result<Vec<Resolved>, StoreError> {
+        let known = self.known(self.store.db().read(), asked).await?;
+        let plan = plan::make(asked, known, chance);
         if plan.is_read_only() {
             return Ok(plan.resolved);
         }
         for _ in 0..ATTEMPTS_MAX {
-            if let Some(resolved) = self.write(&asked, chance, now).await? {
+            if let Some(resolved) = self.write(asked, chance, now).await? {
                 return Ok(resolved);
             }
         }
         Err(StoreError::Conflict)
+    }
+
+    /// The contact of these identities has become another: the next look-up asks the database.
+    ///
+    /// # Errors
+    /// When the brand's keys cannot be read.
+    pub async fn forget(&self, query: &IdentityQuery) -> Result<(), StoreError> {
+        let keys = self.store.keys(self.tenant).await?;
+        let places = plan::asked(query, &keys).keys.into_iter().map(|key| (self.tenant, key));
+        self.store.inner.identities.forget(places);
+        Ok(())
     }
 }

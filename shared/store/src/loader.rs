@@ -1,6 +1,6 @@
 //! The loader, the committer's twin: activations that wait together are read together.
 //!
-//! Callers hand in contacts and the event keys they are about to accept; one task reads states,
+//! Callers hand in contacts, or event keys that turned out to be in the way; one task reads states,
 //! known keys and, for who asks, waiting inbox rows for all who waited, in one statement each.
 //!
 //! What always holds: answers come in the order of the questions; what was committed before the
@@ -98,8 +98,6 @@ pub struct KnownKey {
 
 /// A question for keys: brand, key, the key's day as stored.
 pub type KeyQuestion = (TenantId, EventKey, i64);
-/// The answer for one contact: where it stands, and what is known of each key asked about.
-pub type LoadAnswer = (Loaded, Vec<Option<KnownKey>>);
 
 type Contacts = HashMap<LoadKey, Loaded>;
 type Keys = HashMap<KeyQuestion, KnownKey>;
@@ -130,25 +128,18 @@ impl Loader {
         Self { questions }
     }
 
-    /// Reads contacts, and which of the given event keys were used before.
+    /// Reads contacts.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn load(
         &self,
-        keys: Vec<(LoadKey, Vec<(EventKey, i64)>)>,
+        contacts: Vec<LoadKey>,
         what: LoadWhat,
-    ) -> Result<Vec<LoadAnswer>, StoreError> {
-        let contacts = keys.iter().map(|(key, _)| *key).collect();
-        let asked = |key: &LoadKey, event: &(EventKey, i64)| (key.tenant, event.0, event.1);
-        let all = keys.iter().flat_map(|(key, events)| events.iter().map(move |e| asked(key, e)));
-        let found = self.ask((contacts, what), all.collect()).await?;
-        let answers = keys.iter().map(|(key, events)| {
-            let loaded = found.contacts.get(key).cloned().unwrap_or_else(unknown);
-            let known = events.iter().map(|e| found.keys.get(&asked(key, e)).copied());
-            (loaded, known.collect())
-        });
-        Ok(answers.collect())
+    ) -> Result<Vec<Loaded>, StoreError> {
+        let found = self.ask((contacts.clone(), what), Vec::new()).await?;
+        let loaded = |key| found.contacts.get(key).cloned().unwrap_or_else(unknown);
+        Ok(contacts.iter().map(loaded).collect())
     }
 
     /// Which of these event keys were used before.
@@ -229,14 +220,13 @@ async fn read(db: &Db, questions: &[Question]) -> Result<Found, StoreError> {
 
 async fn states(db: &Db, contacts: Vec<Vec<Value>>) -> Result<Contacts, StoreError> {
     let sql = (
-        "SELECT c.tenant_id, c.id, c.handle, c.merged_into, s.revision, s.seq, s.state \
-         FROM contact c LEFT JOIN contact_state s \
-         ON s.tenant_id = c.tenant_id AND s.contact_id = c.id \
-         WHERE (c.tenant_id, c.id) IN ",
-        "",
+        "WITH v (v_tenant, v_contact) AS (VALUES ",
+        ") SELECT c.tenant_id, c.id, c.handle, c.merged_into, s.revision, s.seq, s.state FROM v \
+         JOIN contact c ON c.tenant_id = v_tenant AND c.id = v_contact \
+         LEFT JOIN contact_state s ON s.tenant_id = v_tenant AND s.contact_id = v_contact",
     );
     let mut found = HashMap::with_capacity(contacts.len());
-    for row in listed(db.read(), sql, contacts).await? {
+    for row in with_rows(db.read(), sql, contacts).await? {
         let key = LoadKey { tenant: row.id("tenant_id")?, contact: row.id("id")? };
         let loaded = Loaded {
             exists: true,

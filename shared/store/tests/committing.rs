@@ -9,6 +9,8 @@ use parcours_testkit::on_both_backends;
 on_both_backends!(
     a_commit_can_be_read_back,
     a_message_id_counts_once_within_and_across_batches,
+    who_brings_a_repeat_leaves_the_batch_and_takes_every_key_along,
+    a_set_aside_event_is_in_the_way_of_all_but_itself,
     a_moved_revision_is_stale_and_changes_nothing,
     an_inbox_row_is_applied_once,
     the_inbox_sweep_goes_on_from_its_mark_and_around_the_end,
@@ -109,6 +111,52 @@ mod checks {
         let known = store.loader().known_keys(question).await.unwrap();
         let known: Vec<bool> = known.iter().map(Option::is_some).collect();
         assert_eq!(known, [true, false, true, false]);
+    }
+
+    pub async fn who_brings_a_repeat_leaves_the_batch_and_takes_every_key_along(backend: Backend) {
+        let store = temp_store(backend).await.unwrap();
+        let tenant = temp_brand(&store, "one").await.unwrap();
+        let brand = store.for_tenant(tenant);
+        let anna = temp_contact(&brand, "anna").await.unwrap();
+        let bert = temp_contact(&brand, "bert").await.unwrap();
+        let first = event_commit(&store, (tenant, anna), 0, "old");
+        assert_eq!(store.committer().commit(first).await, CommitOutcome::Done);
+        let mut mixed = event_commit(&store, (tenant, anna), 1, "new");
+        mixed.events.push(event("old", 3));
+        let other = event_commit(&store, (tenant, bert), 0, "other");
+        let outcomes = commit_all(&store, vec![mixed.clone(), other]).await;
+        assert_eq!(outcomes, [CommitOutcome::KeyConflict, CommitOutcome::Done]);
+        let question = vec![(tenant, EventKey::of("new"), NOW.utc_day())];
+        assert_eq!(store.loader().known_keys(question).await.unwrap(), [None]);
+        assert_eq!(count(&store.place, "SELECT count(*) FROM event_key").await, 2);
+        mixed.events.pop();
+        assert_eq!(store.committer().commit(mixed).await, CommitOutcome::Done);
+    }
+
+    pub async fn a_set_aside_event_is_in_the_way_of_all_but_itself(backend: Backend) {
+        let store = temp_store(backend).await.unwrap();
+        let tenant = temp_brand(&store, "one").await.unwrap();
+        let brand = store.for_tenant(tenant);
+        let anna = temp_contact(&brand, "anna").await.unwrap();
+        let bert = temp_contact(&brand, "bert").await.unwrap();
+        let mut aside = state_commit(&store, (tenant, anna), 0);
+        aside.quarantine = vec![NewQuarantine {
+            id: QuarantineId::v7(NOW, [1; 10]),
+            origin: "event",
+            code: "panic".to_owned(),
+            detail: String::new(),
+            payload: Vec::new(),
+            key: Some(EventKey::of("late")),
+            body_hash: Some([1; 32]),
+        }];
+        assert_eq!(store.committer().commit(aside).await, CommitOutcome::Done);
+        let repeat = event_commit(&store, (tenant, bert), 0, "late");
+        assert_eq!(store.committer().commit(repeat).await, CommitOutcome::KeyConflict);
+        let mut back = event_commit(&store, (tenant, anna), 1, "late");
+        back.events[0].requeued = true;
+        assert_eq!(store.committer().commit(back.clone()).await, CommitOutcome::Done);
+        back.read_revision = 2;
+        assert_eq!(store.committer().commit(back).await, CommitOutcome::KeyConflict);
     }
 
     pub async fn a_moved_revision_is_stale_and_changes_nothing(backend: Backend) {

@@ -74,6 +74,7 @@ fn event(what: &str, seq: i64, moment: Timestamp) -> NewEvent {
         occurred_at: None,
         received_at: moment,
         body: "{}".to_owned(),
+        requeued: false,
     }
 }
 

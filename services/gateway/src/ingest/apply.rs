@@ -251,6 +251,8 @@ impl Ingest<'_> {
                         Fate::SetAside(Fault::new(code, detail))
                     }
                     ItemOutcome::Merged(into) => {
+                        let forgot = self.store.forget(&self.query(&one.item)).await;
+                        forgot.map_err(|error| failure::of_store(&error))?;
                         again.push((into, one));
                         continue;
                     }

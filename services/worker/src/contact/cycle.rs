@@ -2,7 +2,8 @@
 //! hands it over to be committed.
 //!
 //! Items leave the queue only with an outcome. Those of a batch that must be stepped again go back
-//! to its front, in order.
+//! to its front, in order. Nobody looks an event's key up before: the commit refuses one that was
+//! used, and then, or before an input is set aside, the keys of the batch are looked up.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -34,8 +35,10 @@ pub(super) struct Cycle<'a> {
     pub(super) contact: &'a mut Contact,
     pub(super) queue: VecDeque<Item>,
     pub(super) replies: Replies,
-    /// Keys that were looked up since the last load, and those committed since.
-    pub(super) known: HashMap<StoredKey, Option<KnownKey>>,
+    /// Used keys: those looked up, and those committed since.
+    pub(super) known: HashMap<StoredKey, KnownKey>,
+    /// The next batch may hold events that came before: its keys are looked up.
+    pub(super) doubt: bool,
     /// The inbox is to be read.
     pub(super) wake: bool,
     /// So many items at the front are stepped one at a time.
@@ -90,7 +93,9 @@ impl Cycle<'_> {
             self.contact.memory = Some(memory);
             return Ok(Turn::Over);
         }
-        self.look_up(&items).await?;
+        if self.doubt {
+            self.look_up(&items).await?;
+        }
         match &items[..] {
             [Item::Absorb { into, .. }] => {
                 let into = *into;
@@ -111,14 +116,11 @@ impl Cycle<'_> {
 
     /// Reads the contact. None: it was absorbed, and everything is answered.
     pub(super) async fn load(&mut self) -> Result<Option<Memory>, StoreError> {
-        let keys: Vec<StoredKey> =
-            self.queue.iter().take(FOLD_INPUTS_MAX).filter_map(Item::key).collect();
         let Contact { deps, tenant, contact, .. } = &*self.contact;
         // Only a wake reads the inbox, and rows in the queue must be seen to be there still.
         let inbox = self.wake || self.queue.iter().any(|item| item.row().is_some());
         let what = if inbox { LoadWhat::StateAndInbox } else { LoadWhat::State };
-        let (loaded, known) = deps.durable.load(*tenant, *contact, keys.clone(), what).await?;
-        self.known = keys.into_iter().zip(known).collect();
+        let loaded = deps.durable.load(*tenant, *contact, what).await?;
         if let Some(into) = loaded.merged_into {
             self.merged(into);
             return Ok(None);
@@ -181,17 +183,24 @@ impl Cycle<'_> {
         }
     }
 
-    /// Looks up the batch's keys that no load has looked up yet.
+    /// Looks up which of the batch's keys were used before.
     pub(super) async fn look_up(&mut self, items: &[Item]) -> Result<(), StoreError> {
-        let mut keys: Vec<StoredKey> = items.iter().filter_map(Item::key).collect();
-        keys.retain(|key| !self.known.contains_key(key));
+        let keys: Vec<StoredKey> = items.iter().filter_map(Item::key).collect();
         if keys.is_empty() {
             return Ok(());
         }
         let Contact { deps, tenant, .. } = &*self.contact;
         let known = deps.durable.known_keys(*tenant, keys.clone()).await?;
-        self.known.extend(keys.into_iter().zip(known));
+        let known = keys.into_iter().zip(known).filter_map(|(key, known)| Some((key, known?)));
+        self.known.extend(known);
         Ok(())
+    }
+
+    /// What waits is stepped again with its keys looked up: a repeat is never set aside.
+    pub(super) fn step_in_doubt(&mut self, memory: Memory) -> Turn {
+        self.doubt = true;
+        self.contact.memory = Some(memory);
+        Turn::Again
     }
 
     pub(super) async fn fold_and_commit(
@@ -218,6 +227,9 @@ impl Cycle<'_> {
             metrics().add("parcours_actors_panicked_total", 1, &[]);
             let rest = items.split_off(at);
             self.put_back(rest, false);
+            if at == 0 && !self.doubt {
+                return Ok(self.step_in_doubt(memory));
+            }
             if at == 0 {
                 let poison = self.queue.pop_front().into_iter().collect();
                 let why =

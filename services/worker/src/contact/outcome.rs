@@ -25,14 +25,19 @@ impl Cycle<'_> {
         let publication = commit::Publication::of(&commit);
         match self.contact.deps.durable.commit(commit).await {
             CommitOutcome::Done => {
-                self.retries = 0;
+                (self.retries, self.doubt) = (0, false);
                 self.alone = self.alone.saturating_sub(items.len());
                 self.contact.memory = after;
                 self.publish(publication).await;
                 self.settle(settlement).await;
                 Ok(Turn::Again)
             }
-            CommitOutcome::KeyConflict | CommitOutcome::Stale if self.retries < RETRIES_MAX => {
+            CommitOutcome::KeyConflict if self.retries < RETRIES_MAX => {
+                self.retries += 1;
+                self.put_back(items, false);
+                Ok(self.step_in_doubt(before))
+            }
+            CommitOutcome::Stale if self.retries < RETRIES_MAX => {
                 self.retries += 1;
                 self.put_back(items, false);
                 Ok(Turn::Again)
@@ -61,10 +66,9 @@ impl Cycle<'_> {
         items: Vec<Item>,
         why: Why,
     ) -> Result<Turn, StoreError> {
-        if items.len() > 1 {
+        if items.len() > 1 || !self.doubt {
             self.put_back(items, true);
-            self.contact.memory = Some(memory);
-            return Ok(Turn::Again);
+            return Ok(self.step_in_doubt(memory));
         }
         self.set_aside(memory, items, why).await
     }
@@ -85,7 +89,7 @@ impl Cycle<'_> {
             CommitOutcome::Done => {
                 metrics().add("parcours_inputs_set_aside_total", 1, &[("code", why.code)]);
                 tracing::warn!(%tenant, %contact, code = why.code, "input set aside");
-                self.retries = 0;
+                (self.retries, self.doubt) = (0, false);
                 self.alone = self.alone.saturating_sub(1);
                 self.contact.memory = after;
                 self.publish(publication).await;
@@ -142,7 +146,7 @@ impl Cycle<'_> {
             }
         }
         index(deps, &entries).await;
-        metrics().add("parcours_messages_requested_total", publication.messages as u64, &[]);
+        count("parcours_messages_requested_total", publication.messages as u64, &[]);
         for lane in publication.lanes {
             deps.delivery.hint(*tenant, lane);
         }
@@ -159,25 +163,27 @@ impl Cycle<'_> {
             #[expect(clippy::cast_precision_loss, reason = "a metric in seconds")]
             metrics().observe("parcours_timers_late_seconds", late as f64 / 1_000.0, &[]);
         }
-        self.known.extend(fold.accepted.into_iter().map(|(key, known)| (key, Some(known))));
+        self.known.extend(fold.accepted);
         index(&self.contact.deps, &fold.reindex).await;
+        // Counted before they are told, so that who was answered finds them counted.
+        let told = |which: fn(&ItemOutcome) -> bool| {
+            fold.answers.iter().filter(|(_, outcome)| which(outcome)).count() as u64
+        };
+        let applied = told(|outcome| matches!(outcome, ItemOutcome::Applied(_)));
+        count("parcours_events_applied_total", applied, &[]);
+        let repeats = told(|outcome| matches!(outcome, ItemOutcome::Duplicate(_)));
+        count("parcours_events_duplicate_total", repeats, &[]);
+        let conflicts = told(|outcome| *outcome == ItemOutcome::Conflict);
+        count("parcours_inputs_set_aside_total", conflicts, &[("code", DUPLICATE_ID)]);
         for (place, outcome) in fold.answers {
-            match &outcome {
-                ItemOutcome::Applied(_) => metrics().add("parcours_events_applied_total", 1, &[]),
-                ItemOutcome::Duplicate(_) => {
-                    metrics().add("parcours_events_duplicate_total", 1, &[]);
-                }
-                ItemOutcome::Conflict => {
-                    let code = [("code", DUPLICATE_ID)];
-                    metrics().add("parcours_inputs_set_aside_total", 1, &code);
-                }
-                ItemOutcome::SetAside { .. }
-                | ItemOutcome::Merged(_)
-                | ItemOutcome::Busy(_)
-                | ItemOutcome::Unavailable => {}
-            }
             self.replies.answer(place, outcome);
         }
+    }
+}
+
+fn count(name: &'static str, amount: u64, labels: &[(&'static str, &'static str)]) {
+    if amount > 0 {
+        metrics().add(name, amount, labels);
     }
 }
 

@@ -318,6 +318,27 @@ async fn what_was_set_aside_comes_back_by_requeue() {
 }
 
 #[tokio::test]
+async fn a_repeat_is_told_as_one_even_where_it_could_not_be_applied_any_more() {
+    let mut bench = Bench::new();
+    let first = bench.apply(vec![event("a", "x")]).await;
+    let ItemOutcome::Applied(id) = first[0] else { panic!("{first:?}") };
+    bench.double.inner().refused_names.insert("x".into());
+    assert_eq!(bench.apply(vec![event("a", "x")]).await, [ItemOutcome::Duplicate(id)]);
+    let deps = Deps {
+        durable: Arc::clone(&bench.double) as Arc<dyn Durable>,
+        brands: Brands::new(Arc::clone(&bench.double) as Arc<dyn Durable>),
+        clock: Arc::clone(&bench.clock) as Arc<_>,
+        delivery: Arc::clone(&bench.hints) as Arc<_>,
+        timers: Arc::clone(&bench.timers) as Arc<_>,
+        timers_changed: Notify::new(),
+        step: Arc::new(|_, _, _| panic!("planned")),
+    };
+    bench.contact = Contact::new(Arc::new(deps), TENANT, contact(1));
+    assert_eq!(bench.apply(vec![event("a", "x")]).await, [ItemOutcome::Duplicate(id)]);
+    assert!(bench.codes().is_empty());
+}
+
+#[tokio::test]
 async fn a_timer_that_panics_is_held_and_comes_back_by_requeue() {
     let mut bench = Bench::new();
     bench.apply(vec![event("a", "wait")]).await;

@@ -1,8 +1,9 @@
 //! One batch, one transaction: who is in it, and what to do when something is in the way.
 //!
-//! A contact whose shard is not mine leaves before anything is written. An event key in the way,
-//! or a conditional write that finds nothing (the contact has ended, or its state moved), makes
-//! the contact leave and the rest start over. A value that the database refuses halves the batch until it stands alone.
+//! A contact whose shard is not mine leaves before anything is written, one of whose events a key
+//! is in the way before anything else is. A conditional write that finds nothing (the contact has
+//! ended, or its state moved) makes the contact leave and the rest start over. A value that the
+//! database refuses halves the batch until it stands alone.
 //!
 //! What always holds: each round has fewer contacts than the one before, so it ends.
 
@@ -17,6 +18,7 @@ use super::{CommitOutcome, CommitterParts, Job, ends, rows, sends};
 use crate::{
     db::{Tx, listed},
     error::StoreError,
+    identity::IdentityPlace,
     side::sql::vals,
     watch::BatchEnd,
 };
@@ -84,7 +86,7 @@ pub(super) async fn settle(parts: &CommitterParts, jobs: Vec<Job>) {
 enum Round {
     /// COMMIT returned; these had left before.
     Committed(Leaving),
-    /// Rolled back; these are in the way of the others.
+    /// Rolled back; these leave, the others start over.
     Again(Leaving),
 }
 
@@ -99,20 +101,22 @@ async fn attempt(parts: &CommitterParts, group: &[Job]) -> Result<Round, StoreEr
         tx.rollback().await;
         return Ok(Round::Committed(leaving));
     }
-    let blocked = write(parts, &tx, &staying).await;
-    match blocked {
-        Ok(blocked) if blocked.is_empty() => {
+    match write(parts, &tx, &staying).await {
+        Ok(Written { mut without, blocked, repointed }) => {
+            without.extend(leaving);
+            if !blocked.is_empty() {
+                tx.rollback().await;
+                without.extend(blocked);
+                return Ok(Round::Again(without));
+            }
             if let Err(late) = parts.ownership.may_commit() {
                 tx.rollback().await;
                 return Err(late);
             }
-            parts.faults.commit(tx).await?;
-            Ok(Round::Committed(leaving))
-        }
-        Ok(mut blocked) => {
-            tx.rollback().await;
-            blocked.extend(leaving);
-            Ok(Round::Again(blocked))
+            let committed = parts.faults.commit(tx).await;
+            parts.identities.forget(repointed);
+            committed?;
+            Ok(Round::Committed(without))
         }
         Err(error) => {
             tx.rollback().await;
@@ -144,18 +148,28 @@ async fn why_not(tx: &Tx, stale: HashSet<Who>) -> Result<Leaving, StoreError> {
     Ok(leaving)
 }
 
-/// Writes everything of these contacts; whoever is in the way comes back.
-async fn write(parts: &CommitterParts, tx: &Tx, jobs: &[&Job]) -> Result<Leaving, StoreError> {
-    let commits: Vec<_> = jobs.iter().map(|job| &job.commit).collect();
+/// Writes everything of these contacts but those who leave; anybody in the way of the others
+/// makes the whole start over.
+async fn write(parts: &CommitterParts, tx: &Tx, jobs: &[&Job]) -> Result<Written, StoreError> {
+    let mut commits: Vec<_> = jobs.iter().map(|job| &job.commit).collect();
     ends::lock_absorbed(tx, &commits).await?;
-    let blocked = rows::event_keys(tx, &commits).await?;
-    if !blocked.is_empty() {
-        return Ok(blocked.into_iter().map(|who| (who, CommitOutcome::KeyConflict)).collect());
+    let repeats = rows::event_keys(tx, &commits).await?;
+    if !repeats.is_empty() {
+        commits.retain(|commit| !repeats.contains(&(commit.tenant, commit.contact)));
+    }
+    let mut written = Written {
+        without: repeats.into_iter().map(|who| (who, CommitOutcome::KeyConflict)).collect(),
+        blocked: Leaving::new(),
+        repointed: Vec::new(),
+    };
+    if commits.is_empty() {
+        return Ok(written);
     }
     let mut stale: HashSet<Who> = rows::states(tx, &commits).await?;
     stale.extend(rows::inbox_done(tx, &commits).await?);
     if !stale.is_empty() {
-        return why_not(tx, stale).await;
+        written.blocked = why_not(tx, stale).await?;
+        return Ok(written);
     }
     rows::events(tx, &commits).await?;
     rows::traces(tx, &commits).await?;
@@ -163,10 +177,20 @@ async fn write(parts: &CommitterParts, tx: &Tx, jobs: &[&Job]) -> Result<Leaving
     rows::runs(tx, &commits).await?;
     rows::timers(tx, &commits).await?;
     sends::addresses(tx, &commits).await?;
-    ends::absorbed(tx, &commits, parts.shards).await?;
+    written.repointed = ends::absorbed(tx, &commits, parts.shards).await?;
     ends::inbox_new(tx, &commits, parts.shards).await?;
     rows::counters(tx, &commits).await?;
     // Last, because heads are the only rows that several lanes may want.
     sends::messages(tx, &commits).await?;
-    Ok(Leaving::new())
+    Ok(written)
+}
+
+/// What a transaction holds.
+struct Written {
+    /// Nothing of these is in it; it may be committed without them.
+    without: Leaving,
+    /// It cannot be committed because of these.
+    blocked: Leaving,
+    /// These identities point at another contact once it is committed.
+    repointed: Vec<IdentityPlace>,
 }

@@ -12,8 +12,9 @@ use parcours_domain::shard_of;
 
 use super::ContactCommit;
 use crate::{
-    db::{Tx, in_rows, listed},
+    db::{Tx, in_rows, listed, with_rows},
     error::StoreError,
+    identity::{self, IdentityPlace},
     side::{
         inbox::{self, InboxWrite},
         sql::{Sql, vals},
@@ -36,12 +37,12 @@ pub(super) async fn lock_absorbed(tx: &Tx, commits: &[&ContactCommit]) -> Result
     in_rows(sql, keys).text(" ORDER BY tenant_id, id FOR NO KEY UPDATE").all(tx).await.map(|_| ())
 }
 
-/// Ends the absorbed contacts of a batch.
+/// Ends the absorbed contacts of a batch; the identities that point at another contact now.
 pub(super) async fn absorbed(
     tx: &Tx,
     commits: &[&ContactCommit],
     shards: u16,
-) -> Result<(), StoreError> {
+) -> Result<Vec<IdentityPlace>, StoreError> {
     let (mut pairs, mut contacts) = (Vec::new(), Vec::new());
     for commit in commits {
         let Some(into) = commit.absorbed_into else { continue };
@@ -50,14 +51,15 @@ pub(super) async fn absorbed(
         contacts.push(vals![commit.tenant.0, commit.contact.0]);
     }
     if pairs.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let with = "WITH v (v_tenant, v_from, v_into, v_shard) AS (VALUES ";
     for change in [
         ") UPDATE contact SET merged_into = v_into FROM v \
          WHERE tenant_id = v_tenant AND id = v_from AND merged_into IS NULL",
-        ") UPDATE identity SET contact_id = v_into FROM v \
-         WHERE tenant_id = v_tenant AND contact_id = v_from",
+        // No commit ever names this revision as the one that it read.
+        ") UPDATE contact_state SET revision = -revision FROM v \
+         WHERE tenant_id = v_tenant AND contact_id = v_from AND revision > 0",
         ") UPDATE inbox SET contact_id = v_into, shard = v_shard FROM v \
          WHERE tenant_id = v_tenant AND contact_id = v_from",
         // So that messages under way find an address until the other contact's own commit.
@@ -78,6 +80,10 @@ pub(super) async fn absorbed(
             Sql::default().text(with).rows(rows).text(change).run(tx).await?;
         }
     }
+    let repointed = ") UPDATE identity SET contact_id = v_into FROM v \
+                     WHERE tenant_id = v_tenant AND contact_id = v_from \
+                     RETURNING tenant_id, kind, value_hmac";
+    let rows = with_rows(tx, (with, repointed), pairs).await?;
     for head in [
         "DELETE FROM timer WHERE (tenant_id, run_id) IN (SELECT tenant_id, id FROM run \
          WHERE live = 1 AND (tenant_id, contact_id) IN ",
@@ -86,7 +92,7 @@ pub(super) async fn absorbed(
     ] {
         listed(tx, (head, ")"), contacts.clone()).await?;
     }
-    Ok(())
+    rows.iter().map(identity::place_from).collect()
 }
 
 /// Inserts the inbox rows for other contacts, in sorted order of their causes.

@@ -17,7 +17,7 @@ use super::{CommitterParts, Job, Message, batch};
 const WAIT: Duration = Duration::from_millis(2);
 const CONTACTS_MAX: usize = 512;
 const BYTES_MAX: usize = 4 << 20;
-const SHARDS_MAX: usize = 64;
+const SHARDS_MAX: usize = 128;
 
 /// A batch being collected.
 #[derive(Default)]
@@ -161,8 +161,8 @@ mod tests {
         assert_eq!(sizes, [512, 488]);
         let large = vec![job(1, 0, 3 << 20), job(2, 0, 3 << 20), job(3, 0, 9 << 20)];
         assert_eq!(batches(large), [[1], [2], [3]]);
-        let spread = (0..100).map(|n| job(n, n as u16, 1)).collect();
+        let spread = (0..200).map(|n| job(n, n as u16, 1)).collect();
         let sizes: Vec<usize> = batches(spread).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [64, 36]);
+        assert_eq!(sizes, [128, 72]);
     }
 }

@@ -27,7 +27,7 @@ pub use types::{
     TimerChange,
 };
 
-use crate::{db::Db, fault::FaultHook, shard::Ownership, watch::Watch};
+use crate::{db::Db, fault::FaultHook, identity, shard::Ownership, watch::Watch};
 
 /// Commits that wait for one lane; beyond it callers wait for room.
 const LANE_QUEUE: usize = 4_096;
@@ -40,6 +40,7 @@ pub(crate) struct CommitterParts {
     pub(crate) faults: FaultHook,
     pub(crate) shards: u16,
     pub(crate) watch: Watch,
+    pub(crate) identities: Arc<identity::Memory>,
 }
 
 /// One commit under way.

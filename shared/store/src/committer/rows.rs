@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use parcours_domain::{MessageId, TenantId};
 use uuid::Uuid;
 
-use super::{ContactCommit, TimerChange, batch::Who};
+use super::{ContactCommit, NewEvent, TimerChange, batch::Who};
 use crate::{
     db::{Insert, Tx, listed, with_rows},
     error::StoreError,
@@ -17,18 +17,16 @@ use crate::{
 
 type Commits<'a> = [&'a ContactCommit];
 
-/// Inserts the event keys; contacts of which a key exists already come back.
+/// Inserts the event keys. Contacts of which a key was used or set aside before come back, and
+/// none of their keys stays.
 pub(super) async fn event_keys(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet<Who>, StoreError> {
     let mut keys: Vec<_> = commits
         .iter()
         .flat_map(|commit| commit.events.iter().map(move |event| (*commit, event)))
         .collect();
     keys.sort_by_key(|(commit, event)| (commit.tenant, event.key, event.day));
-    let mut asked: HashMap<(TenantId, Uuid), Who> = HashMap::with_capacity(keys.len());
-    let mut rows = Vec::with_capacity(keys.len());
-    for (commit, event) in keys {
-        asked.insert((commit.tenant, event.id.0), (commit.tenant, commit.contact));
-        rows.push(vals![
+    let rows = keys.iter().map(|(commit, event)| {
+        vals![
             commit.tenant.0,
             event.key.0.to_vec(),
             event.day,
@@ -36,28 +34,55 @@ pub(super) async fn event_keys(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet
             event.seq,
             event.body_hash.to_vec(),
             event.id.0,
-            ms(event.received_at)
-        ]);
+            ms(event.received_at),
+            i64::from(event.requeued)
+        ]
+    });
+    let mut free = HashSet::with_capacity(keys.len());
+    for row in with_rows(tx, EVENT_KEYS, rows.collect()).await? {
+        let who: Who = (row.id("tenant_id")?, row.id("contact_id")?);
+        free.insert((who, row.get::<i64>("seq")?));
     }
-    let columns =
-        ["tenant_id", "key", "day", "contact_id", "seq", "body_hash", "event_id", "received_at"];
-    let inserted = Insert::new("event_key", &columns)
-        .suffix("ON CONFLICT DO NOTHING RETURNING tenant_id, event_id")
-        .returning(tx, rows)
-        .await?;
-    for row in inserted {
-        asked.remove(&(row.id("tenant_id")?, row.get("event_id")?));
+    let is_free = |commit: &ContactCommit, event: &NewEvent| {
+        free.contains(&((commit.tenant, commit.contact), event.seq))
+    };
+    let blocked: HashSet<Who> = keys
+        .iter()
+        .filter(|(commit, event)| !is_free(commit, event))
+        .map(|(commit, _)| (commit.tenant, commit.contact))
+        .collect();
+    if !blocked.is_empty() {
+        let given_back = keys.iter().filter(|(commit, event)| {
+            blocked.contains(&(commit.tenant, commit.contact)) && is_free(commit, event)
+        });
+        let given_back = given_back
+            .map(|(commit, event)| vals![commit.tenant.0, event.key.0.to_vec(), event.day]);
+        let delete = ("DELETE FROM event_key WHERE (tenant_id, key, day) IN ", "");
+        listed(tx, delete, given_back.collect()).await?;
     }
-    Ok(asked.into_values().collect())
+    Ok(blocked)
 }
 
-/// Writes the states of contacts that have not ended, where the revision is still the one read;
-/// the others come back.
+/// A key that was set aside is in the way, except of the event that comes back from there.
+const EVENT_KEYS: (&str, &str) = (
+    "WITH v (v_tenant, v_key, v_day, v_contact, v_seq, v_hash, v_event, v_at, v_requeued) AS \
+     (VALUES ",
+    ") INSERT INTO event_key \
+     (tenant_id, key, day, contact_id, seq, body_hash, event_id, received_at) \
+     SELECT v_tenant, v_key, v_day, v_contact, v_seq, v_hash, v_event, v_at FROM v \
+     WHERE v_requeued = 1 OR NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.key IS NOT NULL \
+     AND q.tenant_id = v_tenant AND q.key = v_key) \
+     ON CONFLICT DO NOTHING RETURNING tenant_id, contact_id, seq",
+);
+
+/// Writes the states, where the revision is still the one read; the contacts of the others come
+/// back. The end of a contact takes its revision below zero, so it comes back too.
 pub(super) async fn states(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet<Who>, StoreError> {
     let mut asked: HashSet<Who> = HashSet::with_capacity(commits.len());
-    let mut rows = Vec::with_capacity(commits.len());
+    let (mut fresh, mut known) = (Vec::new(), Vec::with_capacity(commits.len()));
     for commit in commits {
         asked.insert((commit.tenant, commit.contact));
+        let rows = if commit.read_revision == 0 { &mut fresh } else { &mut known };
         rows.push(vals![
             commit.tenant.0,
             commit.contact.0,
@@ -68,23 +93,29 @@ pub(super) async fn states(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet<Who
             ms(commit.now)
         ]);
     }
-    for row in with_rows(tx, STATES, rows).await? {
+    let mut written = with_rows(tx, FIRST_STATES, fresh).await?;
+    written.extend(with_rows(tx, NEXT_STATES, known).await?);
+    for row in written {
         asked.remove(&(row.id("tenant_id")?, row.id("contact_id")?));
     }
     Ok(asked)
 }
 
-/// A state that was read must still be there: it is replaced, never made anew.
-const STATES: (&str, &str) = (
+/// A contact's first state: the contact must be there, and no state.
+const FIRST_STATES: (&str, &str) = (
     "WITH v (v_tenant, v_contact, v_shard, v_revision, v_seq, v_state, v_at) AS (VALUES ",
     ") INSERT INTO contact_state (tenant_id, contact_id, shard, revision, seq, state, updated_at) \
      SELECT v_tenant, v_contact, v_shard, v_revision, v_seq, v_state, v_at FROM v \
-     JOIN contact c ON c.tenant_id = v_tenant AND c.id = v_contact \
-     WHERE c.merged_into IS NULL AND (v_revision = 1 OR EXISTS (SELECT 1 FROM contact_state s \
-     WHERE s.tenant_id = v_tenant AND s.contact_id = v_contact)) \
-     ON CONFLICT (tenant_id, contact_id) DO UPDATE SET revision = excluded.revision, \
-     seq = excluded.seq, state = excluded.state, updated_at = excluded.updated_at \
-     WHERE contact_state.revision = excluded.revision - 1 RETURNING tenant_id, contact_id",
+     WHERE EXISTS (SELECT 1 FROM contact c WHERE c.tenant_id = v_tenant AND c.id = v_contact) \
+     ON CONFLICT DO NOTHING RETURNING tenant_id, contact_id",
+);
+
+/// A state that was read must still be there as it was.
+const NEXT_STATES: (&str, &str) = (
+    "WITH v (v_tenant, v_contact, v_shard, v_revision, v_seq, v_state, v_at) AS (VALUES ",
+    ") UPDATE contact_state SET revision = v_revision, seq = v_seq, state = v_state, \
+     updated_at = v_at FROM v WHERE tenant_id = v_tenant AND contact_id = v_contact \
+     AND revision = v_revision - 1 RETURNING tenant_id, contact_id",
 );
 
 /// Deletes the applied inbox rows; contacts of which one is gone already come back.

@@ -118,6 +118,8 @@ pub struct NewEvent {
     pub received_at: Timestamp,
     /// Canonical JSON.
     pub body: String,
+    /// It comes back from quarantine, where its key still is.
+    pub requeued: bool,
 }
 
 /// A change of a run's one timer.
@@ -249,7 +251,7 @@ pub struct NewQuarantine {
 pub enum CommitOutcome {
     /// It is on disk.
     Done,
-    /// An event key was used already: load again, step again. Nothing was done.
+    /// An event key was used or set aside before: look the keys up, step again. Nothing was done.
     KeyConflict,
     /// The state moved, or an inbox row was applied already: load again. Nothing was done.
     Stale,

@@ -14,7 +14,7 @@ use super::{
     plan::{self, Plan},
 };
 use crate::{
-    db::{Insert, Tx, listed},
+    db::{Insert, Tx, in_rows, listed, with_rows},
     error::StoreError,
     keys::TenantKeys,
     side::{
@@ -24,8 +24,17 @@ use crate::{
     store::TenantStore,
 };
 
+/// A look-up for each row: by the key whatever the planner believes of the table's size.
+const POINTS_AT: (&str, &str) = (
+    "WITH v (v_tenant, v_kind, v_hmac) AS (VALUES ",
+    ") SELECT v_kind AS kind, v_hmac AS value_hmac, (SELECT i.contact_id FROM identity i \
+     WHERE i.tenant_id = v_tenant AND i.kind = v_kind AND i.value_hmac = v_hmac) AS contact_id \
+     FROM v",
+);
+
 impl TenantStore {
-    /// Which contacts these identities point at, absorptions followed (at most two).
+    /// Which contacts these identities point at. An absorption re-points its identities in its own
+    /// commit; whoever reads just before is told by the contact that it has become another.
     pub(super) async fn known(
         &self,
         on: &impl ConnectionTrait,
@@ -34,17 +43,12 @@ impl TenantStore {
         let keys: BTreeSet<&Key> = asked.iter().flat_map(|one| &one.keys).collect();
         let tenant = self.tenant.0;
         let rows = keys.iter().map(|(kind, hmac)| vals![tenant, kind.as_str(), hmac.to_vec()]);
-        let head = "SELECT i.kind, i.value_hmac, coalesce(b.merged_into, a.merged_into, a.id) AS \
-                    contact_id FROM identity i \
-                    JOIN contact a ON a.tenant_id = i.tenant_id AND a.id = i.contact_id \
-                    LEFT JOIN contact b ON b.tenant_id = i.tenant_id AND b.id = a.merged_into \
-                    WHERE (i.tenant_id, i.kind, i.value_hmac) IN ";
-        let found = listed(on, (head, ""), rows.collect()).await?;
+        let found = with_rows(on, POINTS_AT, rows.collect()).await?;
         let mut known = Known::default();
         let mut contacts = BTreeSet::new();
         for row in found {
+            let Some(contact) = row.id_opt::<ContactId>("contact_id")? else { continue };
             let kind = row.word("kind", Kind::parse)?;
-            let contact: ContactId = row.id("contact_id")?;
             known.contacts.insert((kind, row.bytes("value_hmac")?), contact);
             contacts.insert(contact);
         }
@@ -71,8 +75,12 @@ impl TenantStore {
         let tx = self.store.db().begin().await?;
         let mut known = self.known(&tx, asked).await?;
         if tx.is_postgres() && !known.contacts.is_empty() {
-            self.lock_contacts(&tx, &known).await?;
+            let locked = self.lock_contacts(&tx, &known).await?;
             known = self.known(&tx, asked).await?;
+            if !known.contacts.values().all(|contact| locked.contains(contact)) {
+                tx.rollback().await;
+                return Ok(None);
+            }
         }
         let plan = plan::make(asked, known, chance);
         if !self.attach(&tx, &plan, now).await? {
@@ -86,21 +94,17 @@ impl TenantStore {
         Ok(Some(plan.resolved))
     }
 
-    async fn lock_contacts(&self, tx: &Tx, known: &Known) -> Result<(), StoreError> {
+    async fn lock_contacts(
+        &self,
+        tx: &Tx,
+        known: &Known,
+    ) -> Result<BTreeSet<ContactId>, StoreError> {
         let contacts: BTreeSet<ContactId> = known.contacts.values().copied().collect();
-        let contacts: Vec<_> = contacts.into_iter().collect();
-        for chunk in contacts.chunks(512) {
-            Sql::default()
-                .text("SELECT id FROM contact WHERE tenant_id = ")
-                .arg(self.tenant.0)
-                .text(" AND id IN ")
-                .list(chunk.iter().map(|contact| contact.0.into()))
-                .text(" ORDER BY id")
-                .lock(tx, "FOR NO KEY UPDATE")
-                .all(tx)
-                .await?;
-        }
-        Ok(())
+        let tenant = self.tenant.0;
+        let keys = contacts.iter().map(|contact| vals![tenant, contact.0]);
+        let sql = Sql::default().text("SELECT id FROM contact WHERE (tenant_id, id) IN ");
+        in_rows(sql, keys).text(" ORDER BY id").lock(tx, "FOR NO KEY UPDATE").all(tx).await?;
+        Ok(contacts)
     }
 
     /// Whether every identity was free.

@@ -149,7 +149,7 @@ CREATE TABLE contact_state (
   tenant_id UUID NOT NULL,
   contact_id UUID NOT NULL,
   shard BIGINT NOT NULL,
-  revision BIGINT NOT NULL,
+  revision BIGINT NOT NULL,      -- 1 with the first commit, below zero once the contact has ended
   seq BIGINT NOT NULL,           -- order of acceptance: number of the last accepted event
   state BYTEA NOT NULL,
   updated_at BIGINT NOT NULL,

@@ -22,6 +22,7 @@ use crate::{
     db::{Backend, Db, Insert},
     error::{KeyFault, StoreError},
     fault::FaultHook,
+    identity,
     keys::{KeyCache, RootKey},
     loader::Loader,
     migration,
@@ -154,6 +155,7 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
         Backend::Sqlite => 1,
         Backend::Postgres => config.lanes.max(1),
     };
+    let identities = Arc::new(identity::Memory::default());
     let committer = Committer::start(
         CommitterParts {
             db: db.clone(),
@@ -161,12 +163,14 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
             faults: faults.clone(),
             shards: install.shards,
             watch: watch.clone(),
+            identities: Arc::clone(&identities),
         },
         lanes,
     );
     let loader = Loader::start(db.clone(), watch);
     let keys = KeyCache::default();
-    let inner = Inner { db, install, root, keys, ownership, faults, committer, loader, hold };
+    let inner =
+        Inner { db, install, root, keys, identities, ownership, faults, committer, loader, hold };
     Store { inner: Arc::new(inner) }
 }
 

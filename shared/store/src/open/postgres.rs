@@ -35,12 +35,21 @@ const BEAT_ANSWER: Duration = Duration::from_secs(2);
 
 /// Session settings. A transaction whose client stands still is ended by the server after 2 s, one
 /// whose client's machine is gone after 3 s, so that neither holds its locks against a successor.
-const SESSION: [(&str, &str); 5] = [
+/// Statements have few texts and look rows up by key: each is planned once for a connection (again
+/// after ANALYZE), and of joins at most four tables are put in order together, because to weigh all
+/// orders of eight costs more than thousands of rows. A plan made while a table was small must
+/// serve when it is large: joins go row by row through an index, never through a whole table.
+const SESSION: [(&str, &str); 10] = [
     ("idle_in_transaction_session_timeout", "2000"),
     ("tcp_user_timeout", "3000"),
     ("lock_timeout", "10000"),
     ("statement_timeout", "60000"),
     ("client_min_messages", "warning"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("join_collapse_limit", "4"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
 ];
 
 fn options(url: &str) -> Result<PgConnectOptions, StoreError> {

@@ -103,7 +103,17 @@ pub(crate) async fn standings(
     contacts: &[ContactId],
     channel: Channel,
 ) -> Result<BTreeMap<ContactId, (Standing, Timestamp)>, StoreError> {
-    let alias_of: BTreeMap<_, _> = aliases(on, tenant, contacts).await?.into_iter().collect();
+    standings_with(on, tenant, (contacts, contacts), channel).await
+}
+
+/// The same where it is known which of the contacts may have absorbed others.
+pub(crate) async fn standings_with(
+    on: &impl ConnectionTrait,
+    tenant: TenantId,
+    (contacts, absorbers): (&[ContactId], &[ContactId]),
+    channel: Channel,
+) -> Result<BTreeMap<ContactId, (Standing, Timestamp)>, StoreError> {
+    let alias_of: BTreeMap<_, _> = aliases(on, tenant, absorbers).await?.into_iter().collect();
     let all: Vec<ContactId> = contacts.iter().copied().chain(alias_of.keys().copied()).collect();
     let mut standings: BTreeMap<ContactId, (Standing, Timestamp)> = BTreeMap::new();
     for chunk in all.chunks(ROWS_MAX) {

@@ -100,17 +100,17 @@ impl Sql {
                 }
                 Part::Arg(value) => push(&mut text, &mut values, value),
                 Part::Rows(rows) => push_rows(&mut text, &mut values, rows),
-                Part::Values(rows) => match array::columns(backend, &rows) {
-                    Some(columns) => {
+                Part::Values(rows) => match array::columns(backend, rows) {
+                    Ok(columns) => {
                         text.push_str("SELECT * FROM unnest(");
                         for (number, (column, kind)) in columns.into_iter().enumerate() {
                             text.push_str(if number > 0 { ", " } else { "" });
-                            push(&mut text, &mut values, column.into());
+                            push(&mut text, &mut values, column);
                             text.push_str(kind);
                         }
                         text.push(')');
                     }
-                    None => {
+                    Err(rows) => {
                         text.push_str(VALUES);
                         push_rows(&mut text, &mut values, rows);
                     }

@@ -44,7 +44,7 @@ pub async fn execute(place: &TempPlace, sql: &str) {
 
 pub async fn load(store: &Store, tenant: TenantId, contact: ContactId) -> Loaded {
     let key = LoadKey { tenant, contact };
-    store.loader().load(vec![(key, Vec::new())], LoadWhat::StateAndInbox).await.unwrap().remove(0).0
+    store.loader().load(vec![key], LoadWhat::StateAndInbox).await.unwrap().remove(0)
 }
 
 /// A commit of one track event with this messageId.
@@ -83,6 +83,7 @@ pub fn event(message_id: &str, seq: i64) -> NewEvent {
         occurred_at: Some(NOW),
         received_at: NOW,
         body: "{}".to_owned(),
+        requeued: false,
     }
 }
 

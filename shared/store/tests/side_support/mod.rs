@@ -228,14 +228,9 @@ impl Shop {
     /// The contact's waiting inbox rows of this kind.
     pub async fn inbox(&self, contact: ContactId, kind: &str) -> Vec<InboxRow> {
         let key = LoadKey { tenant: self.tenant, contact };
-        let mut loaded = self
-            .store
-            .loader()
-            .load(vec![(key, Vec::new())], LoadWhat::StateAndInbox)
-            .await
-            .unwrap();
-        let (loaded, _) = loaded.remove(0);
-        loaded.inbox.into_iter().filter(|row| row.kind == kind).collect()
+        let mut loaded =
+            self.store.loader().load(vec![key], LoadWhat::StateAndInbox).await.unwrap();
+        loaded.remove(0).inbox.into_iter().filter(|row| row.kind == kind).collect()
     }
 
     pub fn api_message(&self, contact: ContactId, key: &str) -> ApiMessage {

@@ -2,7 +2,8 @@
 //! verdict and the template need.
 //!
 //! What always holds: versions are read before the facts they stand for, so a fact that slips in
-//! between makes the final commit judge again, never pass; what is missing permits nothing.
+//! between (an absorption too: it moves the head) makes the final commit judge again, never pass;
+//! what is missing permits nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +49,8 @@ struct ContactNow {
     head_version: Option<i64>,
     address: Option<AddressNow>,
     standing: Standing,
+    /// It has become another.
+    merged: bool,
 }
 
 /// Hash, text, standing, version.
@@ -183,14 +186,18 @@ async fn read(
 ) -> Result<Vec<Claimed>, StoreError> {
     let ids: Vec<MessageId> = taken.iter().map(|one| one.message).collect();
     let mut rows = messages::by_ids(on, tenant, &ids).await?;
-    let asked = rows.values().map(|row| (tenant, row.contact)).collect();
-    let live = inbox::live_contacts(on, &asked).await?;
+    let wanted: BTreeSet<_> = rows.values().map(|row| (row.contact, row.channel)).collect();
+    let mut contacts = contacts_now(on, keys, tenant, &wanted).await?;
+    let merged = contacts.iter().filter(|(_, now)| now.merged).map(|((id, _), _)| (tenant, *id));
+    let live = inbox::live_contacts(on, &merged.collect()).await?;
     let now_of = |row: &MessageRow| {
         (live.get(&(tenant, row.contact)).copied().unwrap_or(row.contact), row.channel)
     };
-    let wanted: BTreeSet<(ContactId, Channel)> = rows.values().map(now_of).collect();
-    let contacts = contacts_now(on, keys, tenant, &wanted).await?;
-    let topics = topics_now(on, tenant, rows.values().map(|row| &row.topic).collect()).await?;
+    let others: BTreeSet<_> =
+        rows.values().map(now_of).filter(|now| !contacts.contains_key(now)).collect();
+    contacts.extend(contacts_now(on, keys, tenant, &others).await?);
+    let published =
+        published_now(on, tenant, rows.values().map(|row| &row.topic).collect()).await?;
     let mut tests = test_send::recipients(on, keys, tenant, rows.values()).await?;
     let mut claimed = Vec::with_capacity(taken.len());
     for one in taken {
@@ -221,12 +228,14 @@ async fn read(
             head_version: now.head_version.unwrap_or(-1),
             tenant_version: brand.version,
             standing,
-            topic: topics.get(&row.topic).cloned(),
+            topic: published.topics.get(&row.topic).cloned(),
             handle: now.handle,
             contact_attributes: now.attributes.clone(),
             expires_at: one.expires_at,
             test_address,
             halted: brand.halted,
+            brand_version: published.brand,
+            sender_version: published.senders.get(&row.sender).copied(),
             row,
         });
     }
@@ -247,7 +256,14 @@ async fn contacts_now(
         for chunk in ids.chunks(ROWS_MAX) {
             let rows = contact_rows(on, tenant, channel, chunk).await?;
             // Facts after versions: see the head of this file.
-            let mut standings = facts::standings(on, tenant, chunk, channel).await?;
+            let mut absorbers: Vec<ContactId> = Vec::new();
+            for row in &rows {
+                if row.get("absorbed")? {
+                    absorbers.push(row.id("id")?);
+                }
+            }
+            let of = (chunk, absorbers.as_slice());
+            let mut standings = facts::standings_with(on, tenant, of, channel).await?;
             for row in rows {
                 let id: ContactId = row.id("id")?;
                 let standing = standings.remove(&id).unwrap_or_default().0;
@@ -266,8 +282,10 @@ async fn contact_rows(
 ) -> Result<Vec<Row>, StoreError> {
     Sql::default()
         .text(
-            "SELECT c.id, c.handle, s.state, h.version AS head_version, a.hmac, a.ciphertext, \
-             a.version AS address_version, a.suppressed_at, a.objected_at FROM contact c \
+            "SELECT c.id, c.handle, c.merged_into, s.state, h.version AS head_version, a.hmac, \
+             a.ciphertext, a.version AS address_version, a.suppressed_at, a.objected_at, \
+             EXISTS (SELECT 1 FROM contact o WHERE o.tenant_id = c.tenant_id \
+             AND o.merged_into = c.id) AS absorbed FROM contact c \
              LEFT JOIN contact_state s ON s.tenant_id = c.tenant_id AND s.contact_id = c.id \
              LEFT JOIN consent_head h ON h.tenant_id = c.tenant_id AND h.contact_id = c.id \
              AND h.channel = ",
@@ -309,6 +327,7 @@ fn contact_from(
         head_version: row.get("head_version")?,
         address: address.ok().flatten().filter(|_| readable),
         standing,
+        merged: row.id_opt::<ContactId>("merged_into")?.is_some(),
     })
 }
 
@@ -324,33 +343,57 @@ pub(super) fn address_from(row: &Row, keys: &TenantKeys) -> Result<Option<Addres
     Ok(Some((hash, keys.open_address(&hash, &sealed)?, known, row.get("address_version")?)))
 }
 
-/// Topics that are published and not archived.
-async fn topics_now(
+/// What is published of a brand, as far as messages need it.
+#[derive(Default)]
+struct PublishedNow {
+    /// Topics that are not archived.
+    topics: BTreeMap<Name, TopicNow>,
+    /// Version of the brand's own document.
+    brand: Option<i64>,
+    /// Versions of its senders.
+    senders: BTreeMap<Name, i64>,
+}
+
+async fn published_now(
     on: &impl ConnectionTrait,
     tenant: TenantId,
-    names: BTreeSet<&Name>,
-) -> Result<BTreeMap<Name, TopicNow>, StoreError> {
-    if names.is_empty() {
-        return Ok(BTreeMap::new());
+    topics: BTreeSet<&Name>,
+) -> Result<PublishedNow, StoreError> {
+    let mut now = PublishedNow::default();
+    if topics.is_empty() {
+        return Ok(now);
     }
     let rows = Sql::default()
         .text(
-            "SELECT d.name, d.version, d.body FROM document_head h \
-             JOIN document d ON d.tenant_id = h.tenant_id AND d.kind = h.kind \
-             AND d.name = h.name AND d.version = h.version \
-             WHERE h.kind = 'Topic' AND h.status <> 'archived' AND h.tenant_id = ",
+            "SELECT h.kind, h.name, h.version, d.body FROM document_head h \
+             LEFT JOIN document d ON h.kind = 'Topic' AND d.tenant_id = h.tenant_id \
+             AND d.kind = h.kind AND d.name = h.name AND d.version = h.version \
+             WHERE h.tenant_id = ",
         )
         .arg(tenant.0)
-        .text(" AND h.name IN ")
-        .list(names.into_iter().map(|name| name.as_str().into()))
+        .text(
+            " AND (h.kind IN ('Brand', 'Sender') \
+             OR (h.kind = 'Topic' AND h.status <> 'archived' AND h.name IN ",
+        )
+        .list(topics.into_iter().map(|name| name.as_str().into()))
+        .text("))")
         .all(on)
         .await?;
-    rows.iter()
-        .map(|row| {
-            let name = row.word("name", |text| text.parse::<Name>().ok())?;
-            Ok((name, topic_from(&row.get::<String>("body")?, row.get("version")?)?))
-        })
-        .collect()
+    for row in rows {
+        let name = row.word("name", |text| text.parse::<Name>().ok())?;
+        let version = row.get("version")?;
+        match row.get::<String>("kind")?.as_str() {
+            "Brand" => now.brand = Some(version),
+            "Sender" => {
+                now.senders.insert(name, version);
+            }
+            _ => {
+                let topic = topic_from(&row.get::<String>("body")?, version)?;
+                now.topics.insert(name, topic);
+            }
+        }
+    }
+    Ok(now)
 }
 
 fn topic_from(body: &str, version: i64) -> Result<TopicNow, StoreError> {

@@ -110,27 +110,18 @@ pub(super) async fn exhaust(
     if head.lock(tx, "FOR UPDATE").one(tx).await?.is_none() {
         return Ok(());
     }
-    let next = Sql::new(
-        "SELECT min(not_before) AS at FROM send_queue \
-         WHERE tenant_id = $1 AND lane = $2 AND phase = 0 AND expires_at > $3",
-        vals![tenant.0, lane, ms(now)],
-    )
-    .one(tx)
-    .await?;
-    let next = match next {
-        Some(row) => row.time_opt("at")?,
-        None => None,
-    };
-    let sql = match next {
-        Some(at) => Sql::new(
-            "UPDATE send_head SET ready_at = $3 WHERE tenant_id = $1 AND lane = $2",
-            vals![tenant.0, lane, ms(at)],
-        ),
-        None => Sql::new(
-            "DELETE FROM send_head WHERE tenant_id = $1 AND lane = $2",
-            vals![tenant.0, lane],
-        ),
-    };
-    sql.run(tx).await?;
+    let queued = "FROM send_queue WHERE tenant_id = $1 AND lane = $2 AND phase = 0 \
+                  AND expires_at > $3";
+    let of_lane = || vals![tenant.0, lane, ms(now)];
+    let gone = format!(
+        "DELETE FROM send_head WHERE tenant_id = $1 AND lane = $2 AND NOT EXISTS (SELECT 1 {queued})"
+    );
+    if Sql::new(&gone, of_lane()).run(tx).await? == 0 {
+        let raised = format!(
+            "UPDATE send_head SET ready_at = (SELECT min(not_before) {queued}) \
+             WHERE tenant_id = $1 AND lane = $2"
+        );
+        Sql::new(&raised, of_lane()).run(tx).await?;
+    }
     Ok(())
 }
