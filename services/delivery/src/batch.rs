@@ -109,7 +109,7 @@ pub(crate) async fn work(core: &Arc<Core>, turn: Turn) -> Report {
 async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     let (tenant, lane) = turn.head;
     let brand = core.catalogue.brand(tenant).await?;
-    let rate = brand.as_ref().and_then(|(_, brand)| brand.rate);
+    let rate = brand.as_ref().and_then(|brand| brand.rate);
     let key = LimitKey { tenant, sender: None };
     let mut budget = core.purse.take(&key, rate, turn.most).await;
     let count = u32::try_from(budget.permits.len()).unwrap_or(turn.most);
@@ -133,31 +133,11 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     core.purse.put_back(&key, budget.permits.drain(claimed.len().min(budget.permits.len())..));
     let taken = u32::try_from(claimed.len()).unwrap_or(count);
     let _in_flight = core.board.begin(claimed.len());
-    let policies = brand.as_ref().map(|(_, brand)| brand.unknown_policy).unwrap_or_default();
+    let policies = brand.as_ref().map(|brand| brand.unknown_policy).unwrap_or_default();
     let desk = Desk { core: Arc::clone(core), policies, claimed_at: Instant::now() };
-    let published = claimed.first().and_then(|first| first.brand_version);
-    let known = brand.as_ref().map(|(version, _)| *version);
-    if published.zip(known).is_some_and(|(published, known)| published != known) {
-        give_back(&desk, (&key, budget.permits), claimed).await?;
-        return Ok(Report { more: true, gave_back: true, ..Report::default() });
-    }
-    let brand = brand.map(|(_, brand)| brand);
     let fit = triage(&desk, claimed.into_iter().zip(budget.permits)).await;
     let appetite = senders(&desk, tenant, brand, fit).await?;
     Ok(Report { claimed: taken, more: taken == count, rest_until: None, gave_back, appetite })
-}
-
-/// The brand was published anew since its rate was read: nothing leaves under the old one.
-async fn give_back(
-    desk: &Desk,
-    (key, permits): (&LimitKey, Vec<Permit>),
-    claimed: Vec<Claimed>,
-) -> Result<(), StoreError> {
-    desk.core.purse.put_back(key, permits);
-    let now = desk.core.clock.now();
-    let back = |one| desk.record(&Ticket::of(&one, now), Ending::Back(now));
-    desk.core.recorder.all(claimed.into_iter().filter_map(back).collect()).await;
-    desk.core.catalogue.read_brand(key.tenant).await.map(|_| ())
 }
 
 /// Judges, and ends at once what must not leave or has no time left.

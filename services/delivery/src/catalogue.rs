@@ -1,8 +1,9 @@
 //! Settings, templates and secrets of brands, read when they are needed and parsed once.
 //!
-//! A claim tells the versions of Brand and Sender, so a change counts at once; what was read and
-//! parsed is kept while its version stays. A published template version never changes, so its renderer is
-//! kept as long as there is room. Secrets stay here, in parsed form, and are never printed.
+//! Brand is looked up for each batch, and a claim tells the version of its messages' senders, so a
+//! change counts at once; what was parsed is kept while its version stays. A published template
+//! version never changes, so its renderer is kept as long as there is room. Secrets stay here, in
+//! parsed form, and are never printed.
 
 use std::{
     collections::HashMap,
@@ -105,34 +106,21 @@ impl Catalogue {
         }
     }
 
-    /// The brand's settings as last read, and their version; read if they never were. None when
-    /// there are none.
+    /// The brand's settings as published now; none when there are none.
     pub(crate) async fn brand(
         &self,
         tenant: TenantId,
-    ) -> Result<Option<(i64, Arc<BrandSettings>)>, StoreError> {
-        let last = self.brands.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned();
-        match last {
-            Some(last) => Ok(Some(last)),
-            None => self.read_brand(tenant).await,
-        }
-    }
-
-    /// The same, read now.
-    pub(crate) async fn read_brand(
-        &self,
-        tenant: TenantId,
-    ) -> Result<Option<(i64, Arc<BrandSettings>)>, StoreError> {
+    ) -> Result<Option<Arc<BrandSettings>>, StoreError> {
         let known = self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned();
         let found = documents::brand(&self.store, tenant, known).await?;
         let Some(found) = found else { return Ok(None) };
-        let Some(brand) = parse::<BrandSettings>(&found.body) else {
-            self.brands.lock().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
-            return Ok(None);
-        };
+        if let Some(brand) = kept(&self.brands, &tenant, found.version) {
+            return Ok(Some(brand));
+        }
+        let Some(brand) = parse::<BrandSettings>(&found.body) else { return Ok(None) };
         self.policies.brand(tenant, brand.unknown_policy);
         self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant, found.name);
-        Ok(Some((found.version, keep(&self.brands, tenant, found.version, brand))))
+        Ok(Some(keep(&self.brands, tenant, found.version, brand)))
     }
 
     async fn sender(

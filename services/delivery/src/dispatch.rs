@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parcours_domain::{Millis, TenantId, Timestamp};
+use parcours_domain::TenantId;
 use parcours_kit::{Shutdown, machine_now};
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -26,8 +26,6 @@ use crate::{
 const REST_MOST: Duration = Duration::from_secs(10);
 /// How many messages the store expires in one go.
 const EXPIRE_MOST: u64 = 1_000;
-/// How often it is asked to, product time.
-const EXPIRE_EVERY: Millis = Millis(500);
 
 struct Loop {
     core: Arc<Core>,
@@ -43,8 +41,6 @@ struct Loop {
     /// Whether anything was claimed since the last look.
     found: bool,
     claims_settled_at: Option<Instant>,
-    /// When expired messages were last ended, product time.
-    expired_at: Option<Timestamp>,
 }
 
 /// Runs until shutdown is requested, then waits for what is being worked on.
@@ -59,7 +55,6 @@ pub(crate) async fn run(core: Arc<Core>, mut shutdown: Shutdown) {
         appetite: HashMap::new(),
         found: true,
         claims_settled_at: None,
-        expired_at: None,
     };
     let mut looked = None;
     while !shutdown.is_requested() {
@@ -111,11 +106,7 @@ impl Loop {
             self.core.pools.prune(self.core.config.idle_connection);
             self.claims_settled_at = Some(Instant::now());
         }
-        // Nothing expired leaves, whenever its end is written down.
-        if self.expired_at.is_none_or(|at| now < at || now - at >= EXPIRE_EVERY) {
-            while self.core.door.expire(now).await? >= EXPIRE_MOST {}
-            self.expired_at = Some(now);
-        }
+        while self.core.door.expire(now).await? >= EXPIRE_MOST {}
         let moment = Instant::now();
         self.resting.retain(|_, until| *until > moment);
         for head in self.core.door.heads(now).await? {

@@ -117,6 +117,8 @@ struct Known {
     contacts: HashMap<Key, ContactId>,
     /// Strong kinds that a contact has.
     strong: HashMap<ContactId, Vec<Kind>>,
+    /// Anonymous contacts that are about to become another. Known under the contacts' locks only.
+    pending: HashMap<ContactId, ContactId>,
 }
 
 impl Known {
@@ -125,6 +127,11 @@ impl Known {
     }
     fn is_anonymous_only(&self, contact: ContactId) -> bool {
         self.strong.get(&contact).is_none_or(Vec::is_empty)
+    }
+    /// Whether the one may be absorbed by the other: it is nobody known, nor about to become
+    /// another.
+    fn may_become(&self, one: ContactId, other: ContactId) -> bool {
+        self.is_anonymous_only(one) && self.pending.get(&one).is_none_or(|into| *into == other)
     }
     fn point(&mut self, key: Key, contact: ContactId) {
         self.contacts.insert(key, contact);
@@ -149,32 +156,21 @@ impl TenantStore {
     ) -> Result<Vec<Resolved>, StoreError> {
         let keys = self.store.keys(self.tenant).await?;
         let memory = &self.store.inner.identities;
-        let mut answers: Vec<Option<Resolved>> = Vec::with_capacity(queries.len());
-        let mut asked: Vec<Asked> = Vec::new();
-        for query in queries {
-            let one = plan::asked(query, &keys);
-            let known = memory.contact(self.tenant, &one.keys);
-            if known.is_none() {
-                asked.push(one);
-            }
-            answers.push(known.map(Resolved::known));
+        let asked: Vec<Asked> = queries.iter().map(|query| plan::asked(query, &keys)).collect();
+        let known = asked.iter().map(|one| memory.contact(self.tenant, &one.keys));
+        if let Some(known) = known.collect::<Option<Vec<_>>>() {
+            return Ok(known.into_iter().map(Resolved::known).collect());
         }
-        if !asked.is_empty() {
-            let mut found = self.resolve_stored(&asked, chance, now).await?.into_iter().zip(asked);
-            for answer in answers.iter_mut().filter(|answer| answer.is_none()) {
-                let Some((resolved, one)) = found.next() else { break };
-                if let Resolved {
-                    contact: Resolution::Contact(contact),
-                    absorb: None,
-                    differs: None,
-                } = resolved
-                {
+        // All or nothing: a later item sees what an earlier one of the same call makes.
+        let resolved = self.resolve_stored(&asked, chance, now).await?;
+        if resolved.iter().all(|one| one.absorb.is_none() && one.differs.is_none()) {
+            for (one, resolved) in asked.iter().zip(&resolved) {
+                if let Resolution::Contact(contact) = resolved.contact {
                     memory.learn(self.tenant, &one.keys, contact);
                 }
-                *answer = Some(resolved);
             }
         }
-        Ok(answers.into_iter().flatten().collect())
+        Ok(resolved)
     }
 
     async fn resolve_stored(

@@ -11,6 +11,7 @@ on_both_backends!(
     a_visitor_who_logs_in_stays_the_same_contact,
     a_visitor_who_turns_out_to_be_known_is_absorbed,
     two_known_people_are_never_merged,
+    who_is_being_absorbed_becomes_nobody_else,
     brands_do_not_share_people,
     one_anonymous_contact_never_gets_two_user_ids,
     an_identity_is_not_stored_in_clear,
@@ -21,7 +22,7 @@ mod checks {
 
     use parcours_domain::{ContactId, Handle};
     use parcours_store::{
-        Backend, CommitOutcome, IdentityQuery, Resolution, Resolved, TenantStore,
+        Backend, CommitOutcome, IdentityQuery, NewInbox, Resolution, Resolved, TenantStore,
     };
     use parcours_testkit::store::{TempStore, temp_brand, temp_store};
     use uuid::Uuid;
@@ -126,6 +127,42 @@ mod checks {
         // A new person on a known person's device is a contact of their own.
         let carl = ask(&brand, Some("carl"), Some("shared tablet")).await;
         assert!(contact(&carl) != anna && contact(&carl) != bert);
+    }
+
+    pub async fn who_is_being_absorbed_becomes_nobody_else(backend: Backend) {
+        let (store, brand) = brand(backend).await;
+        let visitor = contact(&ask(&brand, None, Some("device")).await);
+        let anna = contact(&ask(&brand, Some("anna"), None).await);
+        let bert = contact(&ask(&brand, Some("bert"), None).await);
+        let first = ask(&brand, Some("anna"), Some("device")).await;
+        assert_eq!((contact(&first), first.absorb), (anna, Some(visitor)));
+        // The next person on the device, before the visitor has become the first.
+        let second = ask(&brand, Some("bert"), Some("device")).await;
+        assert_eq!((contact(&second), second.absorb), (bert, None));
+        assert_eq!(second.differs, Some(visitor));
+        let carl = ask(&brand, Some("carl"), Some("device")).await;
+        assert!(![visitor, anna, bert].contains(&contact(&carl)));
+        assert_eq!((carl.absorb, carl.differs), (None, Some(visitor)));
+        let again = ask(&brand, Some("anna"), Some("device")).await;
+        assert_eq!((contact(&again), again.absorb), (anna, Some(visitor)));
+        let inbox = load(&store, brand.tenant(), visitor).await.inbox;
+        assert_eq!(inbox.len(), 1);
+        // Were there such a row all the same, it would not go over to merge two known people.
+        let mut other = state_commit(&store, (brand.tenant(), bert), 0);
+        other.inbox_new = vec![NewInbox {
+            tenant: brand.tenant(),
+            contact: visitor,
+            source: [9; 16],
+            kind: "absorb",
+            ref_json: format!("{{\"into\":\"{bert}\"}}"),
+            body: None,
+        }];
+        assert_eq!(store.committer().commit(other).await, CommitOutcome::Done);
+        let mut end = state_commit(&store, (brand.tenant(), visitor), 0);
+        end.inbox_done = vec![inbox[0].id];
+        end.absorbed_into = Some(anna);
+        assert_eq!(store.committer().commit(end).await, CommitOutcome::Done);
+        assert!(load(&store, brand.tenant(), anna).await.inbox.is_empty());
     }
 
     pub async fn brands_do_not_share_people(backend: Backend) {

@@ -60,6 +60,9 @@ pub(super) async fn absorbed(
         // No commit ever names this revision as the one that it read.
         ") UPDATE contact_state SET revision = -revision FROM v \
          WHERE tenant_id = v_tenant AND contact_id = v_from AND revision > 0",
+        // Whom this one was to become besides is nothing that the other contact is to become.
+        ") DELETE FROM inbox WHERE kind = 'absorb' \
+         AND (tenant_id, contact_id) IN (SELECT v_tenant, v_from FROM v)",
         ") UPDATE inbox SET contact_id = v_into, shard = v_shard FROM v \
          WHERE tenant_id = v_tenant AND contact_id = v_from",
         // So that messages under way find an address until the other contact's own commit.

@@ -70,8 +70,8 @@ const EVENT_KEYS: (&str, &str) = (
     ") INSERT INTO event_key \
      (tenant_id, key, day, contact_id, seq, body_hash, event_id, received_at) \
      SELECT v_tenant, v_key, v_day, v_contact, v_seq, v_hash, v_event, v_at FROM v \
-     WHERE v_requeued = 1 OR NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.key IS NOT NULL \
-     AND q.tenant_id = v_tenant AND q.key = v_key) \
+     WHERE v_requeued = 1 OR (SELECT q.id FROM quarantine q WHERE q.key IS NOT NULL \
+     AND q.tenant_id = v_tenant AND q.key = v_key) IS NULL \
      ON CONFLICT DO NOTHING RETURNING tenant_id, contact_id, seq",
 );
 

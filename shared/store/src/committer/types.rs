@@ -118,7 +118,7 @@ pub struct NewEvent {
     pub received_at: Timestamp,
     /// Canonical JSON.
     pub body: String,
-    /// It comes back from quarantine, where its key still is.
+    /// It comes back from quarantine, where its key may still be.
     pub requeued: bool,
 }
 
@@ -251,7 +251,8 @@ pub struct NewQuarantine {
 pub enum CommitOutcome {
     /// It is on disk.
     Done,
-    /// An event key was used or set aside before: look the keys up, step again. Nothing was done.
+    /// An event key was used or set aside before: look the keys up, step again
+    /// (in a batch the other user may have left too). Nothing was done.
     KeyConflict,
     /// The state moved, or an inbox row was applied already: load again. Nothing was done.
     Stale,

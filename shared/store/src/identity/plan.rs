@@ -86,7 +86,7 @@ fn resolve(
                 plan.attach.push((*key, contact));
             }
             Some(other) if other == contact => {}
-            Some(other) if known.is_anonymous_only(other) => {
+            Some(other) if known.may_become(other, contact) => {
                 // Until it is absorbed its identities point where they did; within this call
                 // they are the target's already.
                 known.contacts.insert(*key, contact);
@@ -108,8 +108,9 @@ fn taken(asked: &Asked, known: &Known) -> Option<ContactId> {
     asked.keys.iter().enumerate().find_map(|(at, key)| {
         let contact = *known.contacts.get(key)?;
         // Every stronger identity was unknown; it attaches here only if the contact has none of
-        // that kind.
-        stronger_kinds(at).all(|kind| !known.has(contact, kind)).then_some(contact)
+        // that kind, and does not become somebody else in a moment.
+        let free = at == 0 || !known.pending.contains_key(&contact);
+        (free && stronger_kinds(at).all(|kind| !known.has(contact, kind))).then_some(contact)
     })
 }
 

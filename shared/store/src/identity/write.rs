@@ -4,7 +4,7 @@
 //! before it is made, so no second userId can attach to one meanwhile; an identity that another
 //! transaction inserted first rolls everything back, and the caller starts over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use parcours_domain::{ContactId, Handle, Timestamp, hash::sha256_head, shard_of};
 use sea_orm::ConnectionTrait;
@@ -23,6 +23,12 @@ use crate::{
     },
     store::TenantStore,
 };
+
+/// `ref` of an inbox row of kind `absorb`.
+#[derive(serde::Deserialize)]
+struct AbsorbRef {
+    into: ContactId,
+}
 
 /// A look-up for each row: by the key whatever the planner believes of the table's size.
 const POINTS_AT: (&str, &str) = (
@@ -82,6 +88,7 @@ impl TenantStore {
                 return Ok(None);
             }
         }
+        known.pending = self.pending(&tx, &known).await?;
         let plan = plan::make(asked, known, chance);
         if !self.attach(&tx, &plan, now).await? {
             tx.rollback().await;
@@ -92,6 +99,25 @@ impl TenantStore {
         self.record_differences(&tx, &plan, now).await?;
         self.store.inner.faults.commit(tx).await?;
         Ok(Some(plan.resolved))
+    }
+
+    /// Which of the known contacts are about to be absorbed, and by whom.
+    async fn pending(
+        &self,
+        tx: &Tx,
+        known: &Known,
+    ) -> Result<HashMap<ContactId, ContactId>, StoreError> {
+        let contacts: BTreeSet<ContactId> = known.contacts.values().copied().collect();
+        let rows = contacts.iter().map(|contact| vals![self.tenant.0, contact.0]).collect();
+        let head = "SELECT contact_id, ref FROM inbox WHERE kind = 'absorb' \
+                    AND (tenant_id, contact_id) IN ";
+        let rows = listed(tx, (head, ""), rows).await?;
+        let pending = rows.iter().map(|row| {
+            let into: AbsorbRef = serde_json::from_str(&row.get::<String>("ref")?)
+                .map_err(|_| damaged("inbox.ref"))?;
+            Ok((row.id("contact_id")?, into.into))
+        });
+        pending.collect()
     }
 
     async fn lock_contacts(

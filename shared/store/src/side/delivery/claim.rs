@@ -2,7 +2,7 @@
 //! verdict and the template need.
 //!
 //! What always holds: versions are read before the facts they stand for, so a fact that slips in
-//! between (an absorption too: it moves the head) makes the final commit judge again, never pass;
+//! between (an absorption too: it moves the absorber's head) makes the final commit judge again;
 //! what is missing permits nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -234,7 +234,6 @@ async fn read(
             expires_at: one.expires_at,
             test_address,
             halted: brand.halted,
-            brand_version: published.brand,
             sender_version: published.senders.get(&row.sender).copied(),
             row,
         });
@@ -284,8 +283,8 @@ async fn contact_rows(
         .text(
             "SELECT c.id, c.handle, c.merged_into, s.state, h.version AS head_version, a.hmac, \
              a.ciphertext, a.version AS address_version, a.suppressed_at, a.objected_at, \
-             EXISTS (SELECT 1 FROM contact o WHERE o.tenant_id = c.tenant_id \
-             AND o.merged_into = c.id) AS absorbed FROM contact c \
+             (SELECT o.id FROM contact o WHERE o.tenant_id = c.tenant_id \
+             AND o.merged_into = c.id LIMIT 1) IS NOT NULL AS absorbed FROM contact c \
              LEFT JOIN contact_state s ON s.tenant_id = c.tenant_id AND s.contact_id = c.id \
              LEFT JOIN consent_head h ON h.tenant_id = c.tenant_id AND h.contact_id = c.id \
              AND h.channel = ",
@@ -348,8 +347,6 @@ pub(super) fn address_from(row: &Row, keys: &TenantKeys) -> Result<Option<Addres
 struct PublishedNow {
     /// Topics that are not archived.
     topics: BTreeMap<Name, TopicNow>,
-    /// Version of the brand's own document.
-    brand: Option<i64>,
     /// Versions of its senders.
     senders: BTreeMap<Name, i64>,
 }
@@ -372,7 +369,7 @@ async fn published_now(
         )
         .arg(tenant.0)
         .text(
-            " AND (h.kind IN ('Brand', 'Sender') \
+            " AND (h.kind = 'Sender' \
              OR (h.kind = 'Topic' AND h.status <> 'archived' AND h.name IN ",
         )
         .list(topics.into_iter().map(|name| name.as_str().into()))
@@ -382,15 +379,10 @@ async fn published_now(
     for row in rows {
         let name = row.word("name", |text| text.parse::<Name>().ok())?;
         let version = row.get("version")?;
-        match row.get::<String>("kind")?.as_str() {
-            "Brand" => now.brand = Some(version),
-            "Sender" => {
-                now.senders.insert(name, version);
-            }
-            _ => {
-                let topic = topic_from(&row.get::<String>("body")?, version)?;
-                now.topics.insert(name, topic);
-            }
+        if row.get::<String>("kind")? == "Sender" {
+            now.senders.insert(name, version);
+        } else {
+            now.topics.insert(name, topic_from(&row.get::<String>("body")?, version)?);
         }
     }
     Ok(now)

@@ -117,8 +117,9 @@ pub(super) async fn exhaust(
         "DELETE FROM send_head WHERE tenant_id = $1 AND lane = $2 AND NOT EXISTS (SELECT 1 {queued})"
     );
     if Sql::new(&gone, of_lane()).run(tx).await? == 0 {
+        // What was there may have been claimed or ended meanwhile: then the head stays as it is.
         let raised = format!(
-            "UPDATE send_head SET ready_at = (SELECT min(not_before) {queued}) \
+            "UPDATE send_head SET ready_at = coalesce((SELECT min(not_before) {queued}), ready_at) \
              WHERE tenant_id = $1 AND lane = $2"
         );
         Sql::new(&raised, of_lane()).run(tx).await?;

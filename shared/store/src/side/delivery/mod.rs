@@ -112,8 +112,6 @@ pub struct Claimed {
     pub test_address: bool,
     /// Whether brand or install was halted when this was read.
     pub halted: bool,
-    /// The version of the brand's own document as published now.
-    pub brand_version: Option<i64>,
     /// The version of its sender's document as published now.
     pub sender_version: Option<i64>,
 }
