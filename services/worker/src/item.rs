@@ -6,9 +6,9 @@
 use parcours_domain::{ContactId, EventId, InboxId, RunId, TenantId, hash::sha256_head};
 use parcours_journey::{Absorbed, EventInput, Input};
 use parcours_queue::TimerEntry;
-use parcours_store::{ClickRef, ConsentRef, OutcomeRef};
+use parcours_store::{AbsorbRef, ClickRef, ConsentRef, OutcomeRef};
 use parcours_wire::AcceptedEvent;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use crate::{
     durable::{InboxRow, StoredKey},
@@ -34,12 +34,6 @@ pub(crate) enum Item {
     Absorb { row: InboxRow, into: ContactId },
     /// An inbox row that this build cannot read.
     Unreadable { row: InboxRow, detail: String },
-}
-
-/// `ref` of an inbox row of kind `absorb`.
-#[derive(Deserialize)]
-struct AbsorbRef {
-    into: ContactId,
 }
 
 impl Item {

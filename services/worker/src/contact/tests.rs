@@ -45,6 +45,20 @@ impl Bench {
         Self { double, clock, timers, hints, gauge: Gauge::new(100_000), contact }
     }
 
+    /// The same contact, each of whose steps panics.
+    fn panicking(&self) -> Contact {
+        let deps = Deps {
+            durable: Arc::clone(&self.double) as Arc<dyn Durable>,
+            brands: Brands::new(Arc::clone(&self.double) as Arc<dyn Durable>),
+            clock: Arc::clone(&self.clock) as Arc<_>,
+            delivery: Arc::clone(&self.hints) as Arc<_>,
+            timers: Arc::clone(&self.timers) as Arc<_>,
+            timers_changed: Notify::new(),
+            step: Arc::new(|_, _, _| panic!("planned")),
+        };
+        Contact::new(Arc::new(deps), TENANT, contact(1))
+    }
+
     fn events(&self, events: Vec<AcceptedEvent>) -> (Work, Answer) {
         let (reply, answer) = oneshot::channel();
         let permit = self.gauge.take(events.len()).unwrap();
@@ -324,16 +338,7 @@ async fn a_repeat_is_told_as_one_even_where_it_could_not_be_applied_any_more() {
     let ItemOutcome::Applied(id) = first[0] else { panic!("{first:?}") };
     bench.double.inner().refused_names.insert("x".into());
     assert_eq!(bench.apply(vec![event("a", "x")]).await, [ItemOutcome::Duplicate(id)]);
-    let deps = Deps {
-        durable: Arc::clone(&bench.double) as Arc<dyn Durable>,
-        brands: Brands::new(Arc::clone(&bench.double) as Arc<dyn Durable>),
-        clock: Arc::clone(&bench.clock) as Arc<_>,
-        delivery: Arc::clone(&bench.hints) as Arc<_>,
-        timers: Arc::clone(&bench.timers) as Arc<_>,
-        timers_changed: Notify::new(),
-        step: Arc::new(|_, _, _| panic!("planned")),
-    };
-    bench.contact = Contact::new(Arc::new(deps), TENANT, contact(1));
+    bench.contact = bench.panicking();
     assert_eq!(bench.apply(vec![event("a", "x")]).await, [ItemOutcome::Duplicate(id)]);
     assert!(bench.codes().is_empty());
 }
@@ -342,19 +347,9 @@ async fn a_repeat_is_told_as_one_even_where_it_could_not_be_applied_any_more() {
 async fn a_timer_that_panics_is_held_and_comes_back_by_requeue() {
     let mut bench = Bench::new();
     bench.apply(vec![event("a", "wait")]).await;
-    let mut deps = Deps {
-        durable: Arc::clone(&bench.double) as Arc<dyn Durable>,
-        brands: Brands::new(Arc::clone(&bench.double) as Arc<dyn Durable>),
-        clock: Arc::clone(&bench.clock) as Arc<_>,
-        delivery: Arc::clone(&bench.hints) as Arc<_>,
-        timers: Arc::clone(&bench.timers) as Arc<_>,
-        timers_changed: Notify::new(),
-        step: interpreter(),
-    };
-    deps.step = Arc::new(|_, _, _| panic!("planned"));
     bench.clock.advance_to(at(11_000));
-    let sound =
-        std::mem::replace(&mut bench.contact, Contact::new(Arc::new(deps), TENANT, contact(1)));
+    let panicking = bench.panicking();
+    let sound = std::mem::replace(&mut bench.contact, panicking);
     bench.run(vec![bench.timer(1, 11_000)]).await;
     let row = bench.double.inner().quarantine[0].clone();
     assert_eq!((row.origin, row.code.as_str()), ("timer", "panic"));

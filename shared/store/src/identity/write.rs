@@ -18,17 +18,11 @@ use crate::{
     error::StoreError,
     keys::TenantKeys,
     side::{
-        inbox::{self, InboxWrite},
+        inbox::{self, AbsorbRef, InboxWrite},
         sql::{Sql, damaged, ms, vals},
     },
     store::TenantStore,
 };
-
-/// `ref` of an inbox row of kind `absorb`.
-#[derive(serde::Deserialize)]
-struct AbsorbRef {
-    into: ContactId,
-}
 
 /// A look-up for each row: by the key whatever the planner believes of the table's size.
 const POINTS_AT: (&str, &str) = (
@@ -172,7 +166,7 @@ impl TenantStore {
             contact: from,
             source: sha256_head(&[b"absorb", &from.bytes(), &into.bytes()]),
             kind: "absorb",
-            reference: serde_json::json!({ "into": into }).to_string(),
+            reference: inbox::json(&AbsorbRef { into }),
             body: None,
         });
         inbox::write(tx, self.store.shards(), rows.collect(), now).await

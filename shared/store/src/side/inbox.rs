@@ -20,6 +20,13 @@ use uuid::Uuid;
 use super::sql::{ROWS_MAX, Sql, ms, vals};
 use crate::error::StoreError;
 
+/// `ref` of an inbox row of kind `absorb`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbsorbRef {
+    /// The contact that this one becomes.
+    pub into: ContactId,
+}
+
 /// `ref` of an inbox row of kind `outcome`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeRef {

@@ -52,7 +52,7 @@ pub use delivery::{
 };
 pub use documents::{DocumentHead, DocumentRow, DocumentStatus, NewDocument, Published};
 pub use idempotency::{Begun, IdempotencyKey};
-pub use inbox::{ClickRef, ConsentRef, OutcomeRef, RequeueRef};
+pub use inbox::{AbsorbRef, ClickRef, ConsentRef, OutcomeRef, RequeueRef};
 pub use mailbox::MailboxRow;
 pub use messages::{AttemptRow, LinkRow, MessageFilter, MessageRow, MessageWhy, encode_data};
 pub use page::{Cursor, PAGE_DEFAULT, PAGE_MAX, Page, PageRequest};
