@@ -83,6 +83,8 @@ pub enum ItemOutcome {
     },
     /// The contact was absorbed; ask again with this one (at most 2 hops).
     Merged(ContactId),
+    /// The contact's shard is another worker's now: nothing was done; ask its owner.
+    Moved,
     /// The contact's mailbox or the worker is full: 429, retry after this many seconds.
     Busy(u32),
     /// The commit's outcome is not known, or the store cannot be written: 503, retry finds out.

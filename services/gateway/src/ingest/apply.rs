@@ -256,7 +256,7 @@ impl Ingest<'_> {
                         again.push((into, one));
                         continue;
                     }
-                    ItemOutcome::Busy(_) | ItemOutcome::Unavailable => {
+                    ItemOutcome::Moved | ItemOutcome::Busy(_) | ItemOutcome::Unavailable => {
                         return Err(failure::unavailable());
                     }
                 };
@@ -294,7 +294,8 @@ fn contact_events(tenant: TenantId, contact: ContactId, pending: &[Pending]) -> 
 /// The whole request is repeated when any contact could not take its events.
 fn refuse_unless_taken(outcomes: &[Vec<ItemOutcome>]) -> Result<(), Problem> {
     let all = || outcomes.iter().flatten();
-    if all().any(|outcome| *outcome == ItemOutcome::Unavailable) {
+    // A move that is still told here has outlasted the router's hops.
+    if all().any(|outcome| matches!(outcome, ItemOutcome::Moved | ItemOutcome::Unavailable)) {
         return Err(failure::unavailable());
     }
     let busy = all().filter_map(|outcome| match outcome {
@@ -304,6 +305,7 @@ fn refuse_unless_taken(outcomes: &[Vec<ItemOutcome>]) -> Result<(), Problem> {
         | ItemOutcome::Conflict
         | ItemOutcome::SetAside { .. }
         | ItemOutcome::Merged(_)
+        | ItemOutcome::Moved
         | ItemOutcome::Unavailable => None,
     });
     match busy.max() {
