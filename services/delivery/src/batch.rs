@@ -110,7 +110,7 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     let (tenant, lane) = turn.head;
     let brand = core.catalogue.brand(tenant).await?;
     let rate = brand.as_ref().and_then(|brand| brand.rate);
-    let key = LimitKey { tenant, sender: None };
+    let key = LimitKey::Brand(tenant);
     let mut budget = core.purse.take(&key, rate, turn.most).await;
     let count = u32::try_from(budget.permits.len()).unwrap_or(turn.most);
     if count == 0 {
@@ -198,7 +198,7 @@ async fn sender_group(
         Ok(house) => Arc::new(house),
         Err(unready) => return not_ready(desk, unready, fit).await.map(|()| None),
     };
-    let key = LimitKey { tenant, sender: Some(sender.clone()) };
+    let key = LimitKey::Sender(tenant, sender.clone());
     let fit = permitted(desk, &house, &key, fit).await;
     let now = desk.core.clock.now();
     let tickets: Vec<Ticket> = fit.iter().map(|one| Ticket::of(&one.claimed, now)).collect();

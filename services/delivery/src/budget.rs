@@ -84,7 +84,7 @@ impl Purse {
                 Permits { permits, next_at: lease.next_at }
             }
             Err(error) => {
-                tracing::warn!(%error, tenant = %key.tenant, "no send permits can be leased");
+                tracing::warn!(%error, tenant = ?key.tenant(), "no send permits can be leased");
                 Permits { permits, next_at: now + Duration::from_secs(1) }
             }
         }
@@ -133,7 +133,7 @@ mod tests {
     async fn what_a_turn_did_not_need_is_there_for_the_next() {
         let purse = Purse::new(Arc::new(parcours_queue::MemoryTokens::new()));
         let tenant = parcours_domain::TenantId::v7(parcours_domain::Timestamp::EPOCH, [1; 10]);
-        let key = LimitKey { tenant, sender: None };
+        let key = LimitKey::Brand(tenant);
         let rate = Some("1/day burst 3".parse().unwrap());
         let mut first = purse.take(&key, rate, 100).await.permits;
         assert_eq!(first.len(), 3);

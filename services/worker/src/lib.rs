@@ -15,6 +15,7 @@ mod brands;
 mod commit;
 mod config;
 mod contact;
+mod direct;
 #[cfg(test)]
 mod double;
 mod durable;

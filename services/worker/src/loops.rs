@@ -54,7 +54,8 @@ impl Loops {
 
     async fn index(&self, entries: &[TimerEntry]) {
         if let Err(error) = self.deps.timers.add(entries).await {
-            tracing::warn!(%error, "timers are not indexed; the next sweep tries again");
+            // The index itself says aloud that it cannot be used, once.
+            tracing::debug!(%error, "timers are not indexed; the sweep finds them when they are due");
         }
     }
 
@@ -62,12 +63,12 @@ impl Loops {
     pub(crate) async fn run_timers(self: Arc<Self>) {
         let mut stop = self.stop.clone();
         let mut next_sweep = Instant::now() + self.config.sweep_period;
-        let mut mark = None;
+        let (mut mark, mut behind) = (None, false);
         loop {
             let busy = self.registry.gauge.hold();
             let more = self.fire_due().await;
-            if Instant::now() >= next_sweep {
-                self.sweep_timers_now(&mut mark).await;
+            if Instant::now() >= next_sweep || (behind && self.room() >= SWEEP_ROWS_MAX) {
+                behind = self.sweep_timers_now(&mut mark).await;
                 next_sweep = Instant::now() + self.config.sweep_period;
                 drop(busy);
                 continue;
@@ -108,7 +109,7 @@ impl Loops {
         }
     }
 
-    fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.config.timers_in_flight_max.saturating_sub(self.in_flight.len())
     }
 
@@ -122,7 +123,7 @@ impl Loops {
         let due = match self.deps.timers.pop_due(now, max).await {
             Ok(due) => due,
             Err(error) => {
-                tracing::warn!(%error, "the timer index cannot be read; the sweep goes on");
+                tracing::debug!(%error, "the timer index cannot be read; the sweep goes on");
                 return false;
             }
         };
@@ -141,7 +142,7 @@ impl Loops {
 
     /// Hands a timer to its actor. False: no room in the worker. A contact whose mailbox is full
     /// gets its timer by the sweep.
-    fn fire(&self, entry: TimerEntry) -> bool {
+    pub(crate) fn fire(&self, entry: TimerEntry) -> bool {
         let Some(permit) = self.registry.gauge.take(1) else { return false };
         if let Some(guard) = self.in_flight.enter(entry.run, permit) {
             let work = Work::Timer { entry, guard };
@@ -150,24 +151,28 @@ impl Loops {
         true
     }
 
-    /// Puts due rows that nobody has into the index, on from where the pass before ended. Yields
-    /// while a backlog is being worked off.
-    async fn sweep_timers_now(&self, mark: &mut Option<TimerMark>) {
+    /// Puts due rows that nobody has into the index, on from where the pass before ended, or gives
+    /// them to their actors itself while there is no index. Yields while a backlog is being worked
+    /// off. True: only the sweep can fire what is due, and there is more than one pass took.
+    async fn sweep_timers_now(&self, mark: &mut Option<TimerMark>) -> bool {
         let now = self.deps.clock.now();
-        let indexed = self.deps.timers.pending_due(now).await.unwrap_or(0);
-        let backlog = indexed + self.in_flight.len();
+        let indexed = self.deps.timers.pending_due(now).await;
+        let backlog = indexed.unwrap_or(0) + self.in_flight.len();
         metrics().set("parcours_timers_due", i64::try_from(backlog).unwrap_or(i64::MAX));
-        if backlog >= SWEEP_ROWS_MAX {
-            return;
+        if indexed.is_ok() && backlog >= SWEEP_ROWS_MAX {
+            return false;
         }
         match due_round(&*self.deps.durable, now, *mark, SWEEP_ROWS_MAX).await {
             Ok(mut rows) => {
                 let full = rows.len() >= SWEEP_ROWS_MAX;
                 *mark = rows.last().filter(|_| full).map(mark_of);
                 rows.retain(|row| !self.in_flight.contains(row.run));
-                self.index(&rows).await;
+                self.index_or_fire(&rows).await && full
             }
-            Err(error) => tracing::warn!(%error, "the timer sweep failed; it comes again"),
+            Err(error) => {
+                tracing::warn!(%error, "the timer sweep failed; it comes again");
+                false
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod brand;
 pub mod pg;
+pub mod redis;
 pub mod smtp_sink;
 pub mod store;
 

@@ -126,7 +126,7 @@ impl Cycle<'_> {
     /// Makes a commit's consequences known: the index, delivery, other contacts.
     async fn publish(&mut self, publication: commit::Publication) {
         let Contact { deps, tenant, contact, .. } = &*self.contact;
-        let mut entries = Vec::new();
+        let (mut entries, mut ended) = (Vec::new(), Vec::new());
         for change in publication.timers {
             match change {
                 TimerChange::Set { run, seq, due_at, .. } => {
@@ -138,12 +138,13 @@ impl Cycle<'_> {
                         due_at,
                     });
                 }
-                TimerChange::Hold { run } | TimerChange::Cancel { run } => {
-                    if let Err(error) = deps.timers.remove(run).await {
-                        tracing::warn!(%run, %error, "timer stays indexed; its actor will see that it is stale");
-                    }
-                }
+                TimerChange::Hold { run } | TimerChange::Cancel { run } => ended.push(run),
             }
+        }
+        if !ended.is_empty()
+            && let Err(error) = deps.timers.remove(*tenant, *contact, &ended).await
+        {
+            tracing::debug!(%error, "timers stay indexed; their actor will see that they are stale");
         }
         index(deps, &entries).await;
         count("parcours_messages_requested_total", publication.messages as u64, &[]);
@@ -193,7 +194,8 @@ async fn index(deps: &Deps, entries: &[TimerEntry]) {
         return;
     }
     if let Err(error) = deps.timers.add(entries).await {
-        tracing::warn!(%error, "timers are not indexed; the sweep will find them");
+        // The index itself says aloud that it cannot be used, once.
+        tracing::debug!(%error, "timers are not indexed; the sweep will find them");
     }
     deps.timers_changed.notify_one();
 }

@@ -277,7 +277,7 @@ async fn timers_and_hints_are_published_after_the_commit() {
 async fn a_timer_is_never_applied_early_and_an_old_one_not_at_all() {
     let mut bench = Bench::new();
     bench.apply(vec![event("a", "wait")]).await;
-    bench.timers.remove(waiting_run()).await.unwrap();
+    bench.timers.remove(TENANT, contact(1), &[waiting_run()]).await.unwrap();
     bench.run(vec![bench.timer(1, 11_000)]).await;
     assert_eq!(bench.log(), ["wait"]);
     assert_eq!(bench.timers.next_due().await.unwrap(), Some(at(11_000)), "indexed again");

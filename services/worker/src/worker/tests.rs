@@ -204,7 +204,8 @@ async fn timers_are_rebuilt_from_the_store_at_start() {
 async fn a_timer_that_the_index_lost_is_found_by_the_sweep() {
     let bench = Bench::new().await;
     bench.accept(1, vec![event("a", "wait")]).await;
-    bench.worker.inner.loops.deps.timers.remove(waiting_run()).await.unwrap();
+    let timers = &bench.worker.inner.loops.deps.timers;
+    timers.remove(TENANT, contact(1), &[waiting_run()]).await.unwrap();
     bench.clock.advance_to(at(20_000));
     bench.worker.poke();
     while bench.double.log(contact(1)).len() < 2 {

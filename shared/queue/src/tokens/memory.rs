@@ -1,14 +1,4 @@
-//! Send permits as time slots: the generic cell rate algorithm, handed out in blocks.
-//!
-//! A lease is a block of slots. A slot may be used from its moment on and for [`Lease::width`]
-//! thereafter; used later it is forfeited, because the permit's place in time has passed and
-//! using it then would let two periods' worth through in one. With every slot used inside its
-//! width, **no period ever sees more than `count + burst` uses**, wherever it begins.
-//!
-//! The arithmetic: slots follow one another at the emission interval `T = period / count` after
-//! a burst. The width is `T`, or a fiftieth of the period if that is longer (a fast rate would
-//! otherwise forfeit slots to mere scheduling); in the second case the interval is stretched to
-//! `(period + width) / count`, which pays for the width with at most 2 % of the rate.
+//! Leases in the memory of one process.
 
 use std::{
     collections::HashMap,
@@ -17,73 +7,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use parcours_domain::{Name, Rate, TenantId};
+use parcours_domain::Rate;
 
+use super::{LEASE_AHEAD_MAX, LEASE_SLOTS_MAX, Lease, LimitKey, TokenLease, pace::pace};
 use crate::QueueError;
 
-/// The most slots in one lease.
-pub const LEASE_SLOTS_MAX: u32 = 1_000;
-/// How far ahead of now a lease may reach.
-pub const LEASE_AHEAD_MAX: Duration = Duration::from_secs(1);
 /// Keys beyond which idle ones are forgotten.
 const KEYS_MAX: usize = 10_000;
-
-/// Whose rate it is: one sender of a brand, or (without sender) the brand itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LimitKey {
-    /// The brand.
-    pub tenant: TenantId,
-    /// The sender; none for the brand's own limit.
-    pub sender: Option<Name>,
-}
-
-/// A block of time slots, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// From when each permit may be used.
-    pub slots: Vec<Instant>,
-    /// How long after its moment a slot stays usable.
-    pub width: Duration,
-    /// When asking again is worth while; never before `now`.
-    pub next_at: Instant,
-}
-
-/// Where now stands against a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotTime {
-    /// Wait this long.
-    Early(Duration),
-    /// Use it now.
-    Usable,
-    /// Forfeited: lease again.
-    Late,
-}
-
-impl Lease {
-    /// Where `now` stands against one of this lease's slots.
-    #[must_use]
-    pub fn judge(&self, slot: Instant, now: Instant) -> SlotTime {
-        match now.checked_duration_since(slot) {
-            None => SlotTime::Early(slot.duration_since(now)),
-            Some(late) if late < self.width => SlotTime::Usable,
-            Some(_) => SlotTime::Late,
-        }
-    }
-}
-
-/// Leases of send permits.
-#[async_trait]
-pub trait TokenLease: Send + Sync {
-    /// Takes at most `want` slots that begin no later than [`LEASE_AHEAD_MAX`] after `now`; may
-    /// be empty. Slots taken and not used are gone.
-    async fn lease(
-        &self,
-        key: &LimitKey,
-        rate: Rate,
-        want: u32,
-        now: Instant,
-    ) -> Result<Lease, QueueError>;
-}
 
 /// Leases kept in this process's memory.
 #[derive(Debug, Default)]
@@ -101,24 +31,6 @@ impl MemoryTokens {
     }
 }
 
-/// Interval between permits and width of a slot.
-fn pace(rate: Rate) -> (Duration, Duration) {
-    let period = Duration::from_millis(u64::try_from(rate.period().0).unwrap_or(1));
-    let interval = divided(period, rate.count());
-    let fiftieth = period / 50;
-    if interval >= fiftieth {
-        (interval, interval)
-    } else {
-        (divided(period + fiftieth, rate.count()), fiftieth)
-    }
-}
-
-/// Rounded up, so that rounding never lets one more through.
-fn divided(span: Duration, by: u32) -> Duration {
-    let nanos = span.as_nanos().div_ceil(u128::from(by.max(1)));
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
-
 #[async_trait]
 impl TokenLease for MemoryTokens {
     async fn lease(
@@ -128,10 +40,13 @@ impl TokenLease for MemoryTokens {
         want: u32,
         now: Instant,
     ) -> Result<Lease, QueueError> {
-        let (interval, width) = pace(rate);
+        let (interval, width) = pace(rate, Duration::ZERO);
         let tolerance = interval.saturating_mul(rate.burst().saturating_sub(1));
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut arrival = arrivals.get(key).copied().unwrap_or(now).max(now);
+        // No further ahead than this rate can have brought it: a raised rate counts at once.
+        let furthest = now + LEASE_AHEAD_MAX + tolerance + interval;
+        let arrival = arrivals.get(key).copied().unwrap_or(now);
+        let mut arrival = arrival.clamp(now, furthest);
         let mut slots = Vec::new();
         let mut slot = earliest(arrival, tolerance, now);
         while slots.len() < want.min(LEASE_SLOTS_MAX) as usize && slot <= now + LEASE_AHEAD_MAX {
@@ -159,12 +74,13 @@ fn earliest(arrival: Instant, tolerance: Duration, now: Instant) -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parcours_domain::{Timestamp, ids::uuid_v7};
+    use crate::tokens::SlotTime;
+    use parcours_domain::{TenantId, Timestamp, ids::uuid_v7};
     use proptest::prelude::*;
 
     fn key(n: u8) -> LimitKey {
         let tenant = TenantId(uuid_v7(Timestamp::EPOCH, [n; 10]));
-        LimitKey { tenant, sender: Some("news".parse().unwrap()) }
+        LimitKey::Sender(tenant, "news".parse().unwrap())
     }
     fn lease(tokens: &MemoryTokens, rate: &str, want: u32, now: Instant) -> Lease {
         let rate = rate.parse().unwrap();
@@ -215,6 +131,16 @@ mod tests {
         lease(&tokens, "1/h burst 4", 100, now);
         let got = lease(&tokens, "1/h burst 4", 100, now + Duration::from_secs(86_400));
         assert_eq!(got.slots.len(), 4);
+    }
+
+    #[test]
+    fn a_raised_rate_counts_at_once() {
+        let (tokens, now) = (MemoryTokens::new(), Instant::now());
+        assert_eq!(lease(&tokens, "1/day", 5, now).slots.len(), 1);
+        let soon = now + Duration::from_secs(2);
+        assert_eq!(lease(&tokens, "10/s", 5, soon).slots.len(), 0, "a second's worth at most");
+        let then = soon + Duration::from_secs(1);
+        assert_eq!(lease(&tokens, "10/s", 5, then).slots.len(), 5);
     }
 
     proptest! {
