@@ -1,24 +1,26 @@
 //! Leases from Redis, so that all delivery processes together keep a rate.
 //!
-//! A slot is a moment of a clock that the processes share ([`SlotClock`]): product time as each of
-//! them synchronised it with the database, in microseconds. Redis keeps, by key, the theoretical
-//! arrival time and the latest `now` that any lessee gave; a lessee whose clock is behind gets slots
-//! from that moment on, so slots are given out in order whatever the clocks say.
+//! A slot is a moment of a clock that the processes share ([`SlotClock`]): real time in microseconds,
+//! as each of them synchronised it with the database. Never Redis's own time, which may jump or be
+//! another's after a failover. Redis keeps, by key, the theoretical arrival time and the latest `now`
+//! that any lessee gave; a lessee whose clock is behind gets slots from that moment on, so slots are
+//! given out in order whatever the clocks say.
 //!
 //! **Bound.** Clocks that differ by at most [`SKEW_MAX`] at any moment: no period sees more than
 //! `count + burst` uses; the interval pays for the skew (1 % of a rate per second, less of slower
 //! ones). With a greater difference `d`, a period sees at most `(d - SKEW_MAX) / T` more. A clock
 //! that is ahead by more than a second is served alone until ten seconds after it stops asking.
 //!
-//! **Without Redis** each process keeps to its share: `count / processes` a period, without a burst,
-//! from the moment on at which all slots that Redis can have given out are over. All processes cut
-//! off: never more than `count`. Some cut off (`c` of `n`): at most `c / n` of the rate more. In the
-//! period in which Redis comes back: at most `processes` more, and one burst more if it came back
-//! empty. A rate with fewer than `processes` permits a period rests.
+//! **Without Redis** each process keeps to its share: `count / processes` a period, without a burst. It
+//! begins when all slots that Redis can have given out are over, and ends a second before the first
+//! slot of a Redis that is back, so that neither overlaps the other in any process. All processes cut
+//! off: never more than `count`. While `c` of `n` are cut off and the others not: at most `c / n` of the
+//! rate more. A Redis that comes back empty: one burst more in that period. A rate with fewer permits
+//! than there are processes rests. Each pause is little more than a second and a fiftieth of the period.
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -31,12 +33,16 @@ use redis::Script;
 use super::{
     LEASE_AHEAD_MAX, LEASE_SLOTS_MAX, Lease, LimitKey, TokenLease,
     pace::pace,
-    share::{Share, Shares},
+    share::{SHARE_AHEAD_MAX, Share, Shares},
 };
 use crate::{QueueError, RedisLink};
 
 /// By how much the clocks of two processes may differ at one moment for the limits to hold exactly.
 pub const SKEW_MAX: Duration = Duration::from_millis(10);
+
+/// How long a process that reaches Redis again waits before it leases there: longer than the others
+/// need to notice it too (a link's rest and an attempt) and than shares are leased ahead.
+const RETURN_PAUSE: Duration = Duration::from_secs(1).saturating_add(SHARE_AHEAD_MAX);
 
 /// A moment of this process, as microseconds of the clock that all processes share.
 pub type SlotClock = Arc<dyn Fn(Instant) -> i64 + Send + Sync>;
@@ -70,9 +76,16 @@ pub struct RedisTokens {
     /// How many processes lease, this one among them.
     processes: Arc<AtomicU32>,
     script: Script,
-    /// Since when Redis has not answered.
-    lost_at: Mutex<Option<Instant>>,
+    contact: Mutex<Contact>,
     shares: Shares,
+}
+
+/// How Redis was found last.
+#[derive(Clone, Copy, Debug)]
+enum Contact {
+    Unbroken,
+    Lost(Instant),
+    Back(Instant),
 }
 
 impl RedisTokens {
@@ -91,7 +104,7 @@ impl RedisTokens {
             clock,
             processes,
             script: Script::new(LEASE),
-            lost_at: Mutex::new(None),
+            contact: Mutex::new(Contact::Unbroken),
             shares: Shares::default(),
         }
     }
@@ -122,19 +135,47 @@ impl RedisTokens {
         Ok(Lease { slots: (0..count).map(slot).collect(), width, next_at })
     }
 
-    fn lost_at(&self) -> Option<Instant> {
-        *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner)
+    fn contact(&self) -> MutexGuard<'_, Contact> {
+        // Nothing that holds the guard can panic half-way through a change.
+        self.contact.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Since when Redis has not answered, if it does not now.
+    /// Until when slots of before may be in use, if that is not over.
+    fn pause(&self, width: Duration, now: Instant) -> Option<Instant> {
+        let end = match *self.contact() {
+            Contact::Unbroken => return None,
+            Contact::Lost(at) => share_begins(at, width),
+            Contact::Back(at) => at + RETURN_PAUSE + width,
+        };
+        (now < end).then_some(end)
+    }
+
+    /// Redis answered. True: for the first time since it was lost.
+    fn found(&self, now: Instant) -> bool {
+        let mut contact = self.contact();
+        let lost = matches!(*contact, Contact::Lost(_));
+        if lost {
+            *contact = Contact::Back(now);
+        }
+        lost
+    }
+
+    /// Redis did not answer; since when it does not.
     fn lost(&self, now: Instant) -> Instant {
-        let mut lost_at = self.lost_at.lock().unwrap_or_else(PoisonError::into_inner);
-        *lost_at.get_or_insert(now)
+        let mut contact = self.contact();
+        match *contact {
+            Contact::Lost(at) => at,
+            Contact::Unbroken | Contact::Back(_) => {
+                *contact = Contact::Lost(now);
+                now
+            }
+        }
     }
+}
 
-    fn found(&self) {
-        *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
+/// When all slots are over that Redis can have given out before it was lost.
+fn share_begins(lost_at: Instant, width: Duration) -> Instant {
+    lost_at + LEASE_AHEAD_MAX + SKEW_MAX + width
 }
 
 /// Rounded up, so that rounding never lets one more through.
@@ -152,23 +193,23 @@ impl TokenLease for RedisTokens {
         now: Instant,
     ) -> Result<Lease, QueueError> {
         let share = Share::of(rate, self.processes.load(Ordering::Relaxed));
-        // A server that came back may have forgotten what it gave out; until that is over there
-        // is nothing to be had.
-        let pause_end = |lost_at| lost_at + LEASE_AHEAD_MAX + SKEW_MAX + share.width;
-        if let Some(next_at) = self.lost_at().map(pause_end).filter(|end| now < *end) {
-            return Ok(Lease { slots: Vec::new(), width: share.width, next_at });
+        let nothing_until = |next_at| Lease { slots: Vec::new(), width: share.width, next_at };
+        if let Some(end) = self.pause(share.width, now) {
+            return Ok(nothing_until(end));
         }
-        let owed = self.shares.owed(key, now);
         let want = want.min(LEASE_SLOTS_MAX);
-        match self.ask(key, rate, want.saturating_add(owed), now).await {
-            Ok(mut lease) => {
-                self.found();
-                let paid = lease.slots.len().min(owed as usize);
-                lease.slots.drain(..paid);
-                self.shares.paid(key, owed, paid);
-                Ok(lease)
+        let lost = matches!(*self.contact(), Contact::Lost(_));
+        // A Redis that is back is asked whether it is; for slots, after a pause.
+        match self.ask(key, rate, if lost { 0 } else { want }, now).await {
+            Ok(lease) => {
+                let back = self.found(now) || lost;
+                let end = self.pause(share.width, now).unwrap_or(now);
+                Ok(if back { nothing_until(end) } else { lease })
             }
-            Err(_) => Ok(self.shares.lease(key, (share, want), now, pause_end(self.lost(now)))),
+            Err(_) => {
+                let begin = share_begins(self.lost(now), share.width);
+                Ok(self.shares.lease(key, (share, want), now, begin))
+            }
         }
     }
 }

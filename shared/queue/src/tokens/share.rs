@@ -1,12 +1,12 @@
 //! What a process may send by itself while Redis does not answer: its share of each rate.
 //!
 //! What always holds: a share's slots are evenly spaced, without a burst, so that in no period all
-//! shares together exceed the rate's count; the first comes a whole interval after the beginning.
-//! When Redis answers again, slots that were leased and lie ahead are paid for from its first block.
+//! shares together exceed the rate's count; the first comes a whole interval after the beginning; none
+//! is leased further ahead than [`SHARE_AHEAD_MAX`].
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,8 +17,8 @@ use super::{
     pace::{divided, period},
 };
 
-/// How far ahead a share is leased: what lies ahead when Redis answers again is paid twice.
-const SHARE_AHEAD_MAX: Duration = Duration::from_millis(250);
+/// How far ahead a share is leased: nobody goes back to Redis before that is over.
+pub(super) const SHARE_AHEAD_MAX: Duration = Duration::from_millis(250);
 /// Keys beyond which idle ones are forgotten.
 const KEYS_MAX: usize = 10_000;
 
@@ -42,15 +42,8 @@ impl Share {
 
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    keys: Mutex<HashMap<LimitKey, Used>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Used {
-    /// The slot after the last one leased, and what lies between slots.
-    Next(Instant, Duration),
-    /// Redis is back; so many slots are not paid for yet.
-    Owed(u32),
+    /// The slot after the last one leased, by key.
+    keys: Mutex<HashMap<LimitKey, Instant>>,
 }
 
 impl Shares {
@@ -66,55 +59,23 @@ impl Shares {
         let Some(interval) = share.interval else {
             return Lease { slots: Vec::new(), width, next_at: now + Duration::from_secs(1) };
         };
-        let mut keys = self.keys();
+        // Nothing that holds the guard can panic half-way through a change.
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= KEYS_MAX {
-            keys.retain(|_, used| matches!(used, Used::Next(next, _) if *next > now));
+            keys.retain(|_, next| *next > now);
         }
-        let first = begin + interval;
-        let mut next = match keys.get(key) {
-            Some(Used::Next(next, _)) => (*next).max(first).max(now),
-            Some(Used::Owed(_)) | None => first.max(now),
-        };
+        let first = (begin + interval).max(now);
+        let mut next = keys.get(key).copied().unwrap_or(first).max(first);
         let mut slots = Vec::new();
         while slots.len() < want as usize && next <= now + SHARE_AHEAD_MAX {
             slots.push(next);
             next += interval;
         }
         if !slots.is_empty() {
-            keys.insert(key.clone(), Used::Next(next, interval));
+            keys.insert(key.clone(), next);
         }
         let next_at = next.checked_sub(SHARE_AHEAD_MAX).unwrap_or(now).max(now);
         Lease { slots, width, next_at }
-    }
-
-    /// How many slots of Redis pay for what was leased here and lies ahead; and one, because a
-    /// period may begin just before the last one that lies behind.
-    pub fn owed(&self, key: &LimitKey, now: Instant) -> u32 {
-        match self.keys().get(key) {
-            None => 0,
-            Some(Used::Owed(owed)) => *owed,
-            Some(Used::Next(next, interval)) => {
-                let ahead = next.saturating_duration_since(now).as_nanos();
-                let slots = ahead / interval.as_nanos().max(1);
-                u32::try_from(slots).unwrap_or(u32::MAX).saturating_add(1)
-            }
-        }
-    }
-
-    /// Redis answered, and so many of its slots were given up.
-    pub fn paid(&self, key: &LimitKey, owed: u32, paid: usize) {
-        let rest = owed.saturating_sub(u32::try_from(paid).unwrap_or(u32::MAX));
-        let mut keys = self.keys();
-        if rest == 0 {
-            keys.remove(key);
-        } else {
-            keys.insert(key.clone(), Used::Owed(rest));
-        }
-    }
-
-    fn keys(&self) -> MutexGuard<'_, HashMap<LimitKey, Used>> {
-        // Nothing that holds the guard can panic half-way through a change.
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,20 +113,5 @@ mod tests {
             let expected = if count < processes as usize { 0 } else { count * 2 };
             assert!(uses.len() >= expected, "{count}/s by {processes}: {} in 3 s", uses.len());
         }
-    }
-
-    #[test]
-    fn what_lies_ahead_is_paid_when_redis_answers_again() {
-        let (shares, now) = (Shares::default(), Instant::now());
-        let share = Share::of("100/s".parse().unwrap(), 1);
-        assert_eq!(shares.owed(&key(), now), 0);
-        let later = now + Duration::from_secs(1);
-        let ahead = shares.lease(&key(), (share, 10), later, now).slots.len();
-        assert_eq!(ahead, 10);
-        assert_eq!(shares.owed(&key(), later), 11);
-        shares.paid(&key(), 11, 4);
-        assert_eq!(shares.owed(&key(), later), 7);
-        shares.paid(&key(), 7, 7);
-        assert_eq!(shares.owed(&key(), later), 0);
     }
 }

@@ -116,8 +116,7 @@ async fn without_redis_each_keeps_to_its_share_and_afterwards_to_the_limit() {
     let [before, without, back] =
         [three.most(0, 4_000), three.most(4_000, 13_900), three.most(14_000, 24_000)];
     println!("at most {before} in a second, {without} without Redis, {back} when it is back");
-    assert!(before <= 101 && without <= 101, "{before} {without}");
-    assert!(back <= 101 + 3, "{back}");
+    assert!(before.max(without).max(back) <= 101, "{before} {without} {back}");
     let share = three.used(7_000, 15_000) * 100 / 800;
     println!("without Redis {share} % used");
     assert!(share >= 90, "{share} %");
