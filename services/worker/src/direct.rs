@@ -12,6 +12,9 @@ impl Loops {
     /// actors instead, and says whether there were any; the others come again with later passes.
     pub(crate) async fn index_or_fire(&self, rows: &[TimerEntry]) -> bool {
         let Err(error) = self.deps.timers.add(rows).await else { return false };
+        if !self.deps.durable.may_act() {
+            return false;
+        }
         let fits = rows.iter().take(self.room());
         let fired = fits.take_while(|row| self.fire(**row)).count();
         tracing::debug!(%error, rows = rows.len(), fired, "timers are fired without an index");

@@ -70,9 +70,8 @@ async fn send(link: Arc<RedisLink>, channel: String, me: Uuid, mut to_send: mpsc
     let mut hints = Vec::with_capacity(MESSAGE_MAX);
     loop {
         hints.clear();
-        match timeout(SIGN_PERIOD, to_send.recv_many(&mut hints, MESSAGE_MAX)).await {
-            Ok(0) => return,
-            Ok(_) | Err(_) => {}
+        if let Ok(0) = timeout(SIGN_PERIOD, to_send.recv_many(&mut hints, MESSAGE_MAX)).await {
+            return;
         }
         let mut message = redis::cmd("PUBLISH");
         message.arg(&channel).arg(encode(me, &hints));
@@ -105,14 +104,10 @@ async fn hear_once(
     let Ok(messages) = timeout(SIGN_PERIOD, connecting).await else { return Ok(()) };
     let mut messages = messages?;
     while let Ok(Some(message)) = timeout(SILENCE_MAX, messages.next()).await {
-        match decode(message.get_payload_bytes()) {
-            Some((from, hints)) if from != me => {
-                for hint in hints {
-                    // Nobody listens here.
-                    let _ = here.send(hint);
-                }
-            }
-            Some(_) | None => {}
+        let told = decode(message.get_payload_bytes()).filter(|(from, _)| *from != me);
+        for hint in told.into_iter().flat_map(|(_, hints)| hints) {
+            // Nobody listens here.
+            let _ = here.send(hint);
         }
     }
     Ok(())
