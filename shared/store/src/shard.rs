@@ -14,7 +14,7 @@ use parcours_domain::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    db::{Db, Tx, in_rows},
+    db::{Db, Tx},
     error::{Cause, StoreError},
     pulse::Pulse,
     side::sql::{Sql, vals},
@@ -61,16 +61,13 @@ impl Ownership {
         tx: &Tx,
         shards: &BTreeSet<u16>,
     ) -> Result<BTreeSet<u16>, StoreError> {
-        let mine = shards.iter().filter_map(|shard| {
-            let epoch = self.epochs.get(usize::from(*shard))?;
-            Some(vals![i64::from(*shard), *epoch])
-        });
-        let mine: Vec<_> = mine.collect();
-        if mine.is_empty() || self.pulse.is_lost() {
+        if self.pulse.is_lost() || self.epochs.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let sql = Sql::default().text("SELECT id FROM shard WHERE (id, epoch) IN ");
-        let rows = in_rows(sql, mine)
+        let ids = shards.iter().map(|shard| i64::from(*shard));
+        let sql = Sql::default().text("SELECT id, epoch FROM shard WHERE id");
+        let rows = sql
+            .among(tx, ids)
             .text(" AND owner = ")
             .arg(self.incarnation)
             .text(" ORDER BY id")
@@ -80,7 +77,10 @@ impl Ownership {
         let mut held = BTreeSet::new();
         for row in rows {
             let id: i64 = row.get("id")?;
-            held.insert(u16::try_from(id).map_err(|_| StoreError::Damaged("shard.id"))?);
+            let shard = u16::try_from(id).map_err(|_| StoreError::Damaged("shard.id"))?;
+            if self.epochs.get(usize::from(shard)) == Some(&row.get("epoch")?) {
+                held.insert(shard);
+            }
         }
         Ok(held)
     }
