@@ -2,8 +2,8 @@
 //! timers and inbox rows of those that come. Builds the index of a shard again that lost it.
 //!
 //! What always holds: changes are followed one after the other; a timer that stays in the index by
-//! mistake does not fire here (see `Loops::fire`), and one that is missing in it is found by the
-//! sweep.
+//! mistake does not fire here, because the registry takes no work for its contact, and one that is
+//! missing in it is found by the sweep.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -114,6 +114,9 @@ impl Loops {
             }
             match self.build_timers(shard, epoch).await {
                 Ok(built) => (mended, timers) = (mended + 1, timers + built),
+                Err(Unbuilt::Index(QueueError::NotInHand)) => {
+                    tracing::debug!(shard, "its index is a later owner's, or was lost again");
+                }
                 Err(error) => {
                     tracing::debug!(shard, %error, "its timers are not indexed; tried again soon");
                     break;

@@ -14,6 +14,7 @@ mod dot;
 mod finish;
 mod heads;
 mod held;
+mod reading;
 mod settle;
 mod suppress;
 mod test_send;
