@@ -42,3 +42,4 @@ mod the_demo_goes_on_after_a_kill;
 mod the_house_keeps_its_arrows;
 mod without_its_database_sending_stops;
 mod witness;
+mod workers_share_one_database;

@@ -223,7 +223,8 @@ impl Node {
         }
     }
 
-    /// Stops in order: no new requests, then the actors, then delivery, then the store.
+    /// Stops in order: no new requests, then the actors, whose shards others take over at once, then
+    /// delivery, then the store.
     pub async fn stop(self) {
         self.readiness.set(Phase::Draining);
         if let Some((http, _)) = self.http {
@@ -231,6 +232,7 @@ impl Node {
         }
         if let Some(worker) = self.worker {
             worker.stop().await;
+            self.store.release_shards().await;
         }
         if let Some(delivery) = self.delivery {
             delivery.stop(DELIVERY_STOP).await;
@@ -251,7 +253,14 @@ async fn open(config: &NodeConfig) -> anyhow::Result<(Store, Arc<ProductClock>)>
     let mut opening = config.store()?;
     opening.watcher = Some(Arc::new(maintenance::StoreMetrics));
     let store = Store::open(opening).await.map_err(explain_held)?;
-    let clock = Arc::new(clock_of(&store, config).await?);
+    let clock = match clock_of(&store, config).await {
+        Ok(clock) => Arc::new(clock),
+        Err(error) => {
+            // In order, so that nobody waits for this worker's shards.
+            store.close().await;
+            return Err(error);
+        }
+    };
     let time = Arc::clone(&clock);
     store.follow_time(move || time.now());
     Ok((store, clock))

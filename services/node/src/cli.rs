@@ -79,7 +79,7 @@ pub struct NodeArgs {
 pub enum Role {
     /// HTTP API.
     Gateway,
-    /// Contact actors and timers: one per database.
+    /// Contact actors and timers; several on one PostgreSQL share the contacts.
     Worker,
     /// Sending.
     Delivery,

@@ -101,6 +101,7 @@ impl NodeConfig {
         };
         let mut config = StoreConfig::new(url, root_key);
         config.worker_role = self.has(Role::Worker);
+        config.sole_worker = self.catching_up;
         config.product_clock_start = self.product_clock_start;
         Ok(config)
     }

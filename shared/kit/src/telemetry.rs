@@ -64,6 +64,8 @@ pub const METRICS: &[(&str, MetricKind, &str)] = &[
     ("parcours_commits_total", C, "Attempts to commit a batch of contacts, by how they ended"),
     ("parcours_commit_seconds", H, "Time of one committed batch, from BEGIN to COMMIT"),
     ("parcours_commit_contacts", H, "Contacts in a committed batch"),
+    ("parcours_fenced_writes_total", C, "Commits refused because another worker has the shard"),
+    ("parcours_shards_held", G, "Shards that this worker has"),
     ("parcours_load_seconds", H, "Time of one read of contact states"),
     ("parcours_load_contacts", H, "Contacts read together"),
     ("parcours_route_asks_total", C, "Batches handed to owners of shards, by how it went"),
