@@ -24,6 +24,7 @@ mod commands_reach_the_store_or_the_server;
 mod crashes_lose_and_double_nothing;
 mod every_number_is_explained;
 mod expected;
+mod gateways_bring_events_to_their_owner;
 mod ground;
 mod keep_stage;
 mod mail_verifies_elsewhere;
