@@ -135,8 +135,11 @@ impl Peers {
         worker: Arc<dyn WorkerApi>,
         delivery: Arc<dyn DeliveryApi>,
     ) -> Option<RpcServer> {
+        let told = self.address();
         let (secret, limits) = (self.secret, RpcLimits::default());
-        self.port.map(|port| serve(port, worker, delivery, secret, limits))
+        let server = self.port.map(|port| serve(port, worker, delivery, secret, limits))?;
+        tracing::info!(address = %server.address(), told, "other processes are answered");
+        Some(server)
     }
 }
 
@@ -154,5 +157,51 @@ impl ShardDirectory for Owners {
             address: of.address,
         };
         Ok(owners.into_iter().map(place).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::Cli;
+
+    const SECRET: &str = "--rpc-secret=0123456789abcdef";
+
+    /// What is said of a command line for a process on PostgreSQL; nothing when it is taken.
+    fn said(arguments: &[&str]) -> String {
+        let database = ["parcours", "--database-url=postgres://x@y/z", "--root-key=00"];
+        let cli = Cli::parse_from(database.iter().chain(arguments));
+        match NodeConfig::from_args(&cli.node).map(|node| node.peers.checked(&node).err()) {
+            Ok(refused) => refused.map(|error| error.to_string()).unwrap_or_default(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_worker_that_nobody_could_call_does_not_start() {
+        let any = "--rpc-listen=0.0.0.0:7000";
+        assert!(said(&[SECRET]).contains("needs --rpc-listen"));
+        assert!(said(&[SECRET, any]).contains("--rpc-advertise"));
+        assert_eq!(said(&[SECRET, any, "--rpc-advertise=worker-1:7000"]), "");
+        assert_eq!(said(&[SECRET, "--rpc-listen=127.0.0.1:0"]), "");
+        assert_eq!(said(&[SECRET, "--roles=gateway"]), "", "a gateway is called by nobody");
+    }
+
+    #[test]
+    fn nobody_is_listened_to_without_a_secret() {
+        assert_eq!(said(&[]), "");
+        assert!(said(&["--rpc-listen=127.0.0.1:0"]).contains("PARCOURS_RPC_SECRET"));
+        assert!(
+            said(&["--rpc-secret=short", "--rpc-listen=127.0.0.1:0"]).contains("cannot be used")
+        );
+    }
+
+    #[test]
+    fn sqlite_has_one_process() {
+        let cli = Cli::parse_from(["parcours", SECRET]);
+        let node = NodeConfig::from_args(&cli.node).unwrap();
+        assert!(node.peers.checked(&node).unwrap_err().to_string().contains("SQLite"));
     }
 }

@@ -70,6 +70,11 @@ impl Process {
 
     /// Waits until this many hints were heard.
     pub async fn heard(&self, count: usize) -> BTreeSet<Hint> {
+        let heard = tokio::time::timeout(Duration::from_secs(60), self.hears(count)).await;
+        heard.expect("it is told in time")
+    }
+
+    async fn hears(&self, count: usize) -> BTreeSet<Hint> {
         loop {
             let hinted = self.hinted.notified();
             let hints = self.hints.lock().unwrap().clone();
