@@ -19,6 +19,8 @@ pub enum FaultPoint {
     DuringCommit,
     /// COMMIT succeeded, nobody was told.
     AfterCommitBeforeAck,
+    /// A claim of messages was committed, the claimer was not told.
+    AfterClaim,
 }
 
 /// What a hook wants to happen.
@@ -31,7 +33,7 @@ pub enum Fault {
 }
 
 /// Decides at each point whether something goes wrong. Asked around every commit of the committer
-/// and of identity resolution; it must not block for long.
+/// and of identity resolution, and after every claim; it must not block for long.
 pub trait Faults: Send + Sync {
     /// What happens at this point, this time.
     fn at(&self, point: FaultPoint) -> Option<Fault>;
@@ -44,6 +46,14 @@ pub(crate) struct FaultHook(pub(crate) Option<Arc<dyn Faults>>);
 impl FaultHook {
     fn at(&self, point: FaultPoint) -> Option<Fault> {
         self.0.as_ref().and_then(|faults| faults.at(point))
+    }
+
+    /// Whether the answer to a claim is lost as planned.
+    pub(crate) fn after_claim(&self) -> Result<(), StoreError> {
+        match self.at(FaultPoint::AfterClaim) {
+            Some(_) => Err(StoreError::OutcomeUnknown(Cause::Injected)),
+            None => Ok(()),
+        }
     }
 
     /// Commits, with the planned faults around it.

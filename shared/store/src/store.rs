@@ -22,7 +22,7 @@ use crate::{
     loader::Loader,
     open::Hold,
     shard::Ownership,
-    side::sql::Sql,
+    side::{delivery::LostClaims, sql::Sql},
     sweep::Sweep,
     watch::Watcher,
 };
@@ -117,6 +117,7 @@ pub(crate) struct Inner {
     pub(crate) committer: Committer,
     pub(crate) loader: Loader,
     pub(crate) hold: Hold,
+    pub(crate) lost_claims: LostClaims,
 }
 
 /// An open store. Clones share everything.
