@@ -39,9 +39,23 @@ impl Api {
 
     /// Any request; the status and the body as text.
     pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
+        self.send_with(&[], method, path, body)
+    }
+
+    /// Any request with these headers; the status and the body as text.
+    pub fn send_with(
+        &self,
+        headers: &[(&str, &str)],
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (u16, String) {
         let method = method.parse().expect("a method");
         let mut request =
             self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -83,12 +97,8 @@ impl Api {
 
     /// POST under an `Idempotency-Key`; the status and the body as JSON.
     pub fn post_once(&self, path: &str, key: &str, json: &Value) -> (u16, Value) {
-        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.key);
-        let request = request.header("Idempotency-Key", key).json(json);
-        self.runtime.block_on(async {
-            let answer = request.send().await.expect("the server answers");
-            (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
-        })
+        let (status, body) = self.send_with(&[("Idempotency-Key", key)], "POST", path, Some(json));
+        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
     }
 
     /// Every item of a list, through all its pages.

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parcours_domain::TenantId;
+use parcours_domain::{TenantId, Timestamp};
 use parcours_kit::{Shutdown, machine_now};
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -26,6 +26,8 @@ use crate::{
 const REST_MOST: Duration = Duration::from_secs(10);
 /// How many messages the store expires in one go.
 const EXPIRE_MOST: u64 = 1_000;
+/// How often messages whose time is over are looked for, in product time or machine time.
+const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 
 struct Loop {
     core: Arc<Core>,
@@ -40,6 +42,10 @@ struct Loop {
     appetite: HashMap<Head, u32>,
     /// Whether anything was claimed since the last look.
     found: bool,
+    /// Whether the last look passed over a head because it is being worked on.
+    passed_over: bool,
+    /// When messages whose time is over were last looked for.
+    expired_at: Option<(Timestamp, Instant)>,
     claims_settled_at: Option<Instant>,
 }
 
@@ -54,6 +60,8 @@ pub(crate) async fn run(core: Arc<Core>, mut shutdown: Shutdown) {
         resting: HashMap::new(),
         appetite: HashMap::new(),
         found: true,
+        passed_over: false,
+        expired_at: None,
         claims_settled_at: None,
     };
     let mut looked = None;
@@ -73,8 +81,9 @@ pub(crate) async fn run(core: Arc<Core>, mut shutdown: Shutdown) {
         tokio::select! {
             Some(done) = this.work.join_next_with_id() => {
                 this.account(done);
-                // Whoever just left may have made room for more.
-                if this.found && this.rounds.is_empty() {
+                // Whoever just left may have made room for more, or was the last.
+                let last = this.found && this.work.is_empty();
+                if (this.passed_over || last) && this.rounds.is_empty() {
                     looked = None;
                 }
             }
@@ -97,6 +106,9 @@ impl Loop {
     }
 
     async fn find(&mut self) -> Result<(), parcours_store::StoreError> {
+        // First of all: a rest that is over must not wake the loop again, whatever the store says.
+        let moment = Instant::now();
+        self.resting.retain(|_, until| *until > moment);
         let now = self.core.clock.now();
         if self.claims_settled_at.is_none_or(|at| at.elapsed() >= self.core.config.settle_every) {
             self.core.settle_claims(now, machine_now()).await?;
@@ -106,19 +118,31 @@ impl Loop {
             self.core.pools.prune(self.core.config.idle_connection);
             self.claims_settled_at = Some(Instant::now());
         }
-        while self.core.door.expire(now).await? >= EXPIRE_MOST {}
-        let moment = Instant::now();
-        self.resting.retain(|_, until| *until > moment);
+        if self.may_have_expired(now) {
+            while self.core.door.expire(now).await? >= EXPIRE_MOST {}
+            self.expired_at = Some((now, Instant::now()));
+        }
+        self.passed_over = false;
         for head in self.core.door.heads(now).await? {
             let waits = self.parked.get(&head.0).is_some_and(|parked| parked.contains(&head));
             let batches = self.busy.values().filter(|busy| **busy == head).count();
             let busy = batches >= self.core.config.batches_of_head_most
                 || (batches > 0 && self.core.board.is_claiming(head));
+            self.passed_over |= busy;
             if !waits && !busy && !self.resting.contains_key(&head) {
                 self.rounds.add(head);
             }
         }
         Ok(())
+    }
+
+    /// Whether it is time to look for messages whose time is over; a claim leaves them where they
+    /// are, so this can wait a moment.
+    fn may_have_expired(&self, now: Timestamp) -> bool {
+        self.expired_at.is_none_or(|(product, machine)| {
+            let moved = u64::try_from((now - product).0).unwrap_or(u64::MAX);
+            Duration::from_millis(moved) >= EXPIRE_EVERY || machine.elapsed() >= EXPIRE_EVERY
+        })
     }
 
     /// Gives turns while there are places.

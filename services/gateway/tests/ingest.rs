@@ -4,7 +4,11 @@
 
 mod support;
 
-use parcours_store::{KeyKind, KeyScope, PageRequest};
+use parcours_domain::shard_of;
+use parcours_store::{
+    Backend, CommitOutcome, ContactCommit, KeyKind, KeyScope, PageRequest, Store, StoreConfig,
+};
+use parcours_testkit::store::{TempPlace, TempStore};
 use serde_json::{Value as Json, json};
 use support::{Call, Client, Desk, NOW, Script, call, gzip};
 
@@ -238,6 +242,33 @@ async fn an_absorbed_contact_is_followed_and_woken() {
     post("/v1/track", &key, &track("n", "w", "late")).send(&app).await.is(200);
     let last = desk.worker.applied.lock().unwrap().last().cloned().unwrap();
     assert_eq!((last.0, last.1.name.as_str()), (person, "late"));
+}
+
+#[actix_web::test]
+async fn an_absorption_in_another_process_costs_one_detour() {
+    let place = TempPlace::new(Backend::Postgres).await.unwrap();
+    let worker = Store::open(place.config()).await.unwrap();
+    let beside = StoreConfig { worker_role: false, ..place.config() };
+    let store = Store::open(beside).await.unwrap();
+    let desk = Desk::over(TempStore { store, place }).await;
+    let (app, key) = (desk.app().await, desk.key(&[KeyScope::Ingest]).await);
+    let visit = |name: &str| json!({ "anonymousId": "v", "name": name });
+    post("/v1/page", &key, &visit("first")).send(&app).await.is(200);
+    post("/v1/track", &key, &track("m", "u", "e")).send(&app).await.is(200);
+    let last = || desk.worker.applied.lock().unwrap().last().cloned().unwrap();
+    let person = last().0;
+    let visitor = desk.worker.applied.lock().unwrap()[0].0;
+    let owner = (desk.tenant, visitor, shard_of(visitor, worker.shards()));
+    let mut end = ContactCommit::of_state(owner, (0, 0), b"any".to_vec(), NOW.parse().unwrap());
+    end.absorbed_into = Some(person);
+    assert_eq!(worker.committer().commit(end).await, CommitOutcome::Done);
+
+    desk.worker.script(Script::Merged(person));
+    post("/v1/page", &key, &visit("second")).send(&app).await.is(200);
+    assert_eq!((last().0, last().1.name.as_str()), (person, "second"));
+    desk.worker.script(Script::Normal);
+    post("/v1/page", &key, &visit("third")).send(&app).await.is(200);
+    assert_eq!((last().0, last().1.name.as_str()), (person, "third"), "nobody told it this time");
 }
 
 #[actix_web::test]

@@ -133,11 +133,8 @@ impl Loops {
     }
 
     /// Hands a timer to its actor. False: no room in the worker. A contact whose mailbox is full
-    /// gets its timer by the sweep; one whose shard is another's, there.
+    /// gets its timer by the sweep; one whose shard is another's gets it there.
     fn fire(&self, entry: TimerEntry) -> bool {
-        if !self.deps.holds(entry.contact) {
-            return true;
-        }
         let Some(permit) = self.registry.gauge.take(1) else { return false };
         if let Some(guard) = self.in_flight.enter(entry.run, permit) {
             let work = Work::Timer { entry, guard };

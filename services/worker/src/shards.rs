@@ -2,8 +2,8 @@
 //! timers and inbox rows of those that come.
 //!
 //! What always holds: changes are followed one after the other; a timer that stays in the index by
-//! mistake does not fire here (see `Loops::fire`), and one that is missing in it is found by the
-//! sweep.
+//! mistake does not fire here, because the registry takes no work for its contact, and one that is
+//! missing in it is found by the sweep.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -141,14 +141,13 @@ const CHUNKS: [usize; 6] = [512, 256, 128, 64, 32, 16];
 /// A multi-row insert: `Insert::new("t", &["a", "b"]).suffix("ON CONFLICT DO NOTHING")`.
 pub(crate) struct Insert {
     head: String,
-    columns: usize,
     suffix: &'static str,
 }
 
 impl Insert {
     pub(crate) fn new(table: &str, columns: &[&str]) -> Self {
         let head = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
-        Self { head, columns: columns.len(), suffix: "" }
+        Self { head, suffix: "" }
     }
 
     /// What follows the values, such as `ON CONFLICT DO NOTHING` or `RETURNING id`.
@@ -157,15 +156,8 @@ impl Insert {
         self
     }
 
-    fn statements(&self, on: &impl ConnectionTrait, rows: Vec<Vec<Value>>) -> Vec<Sql> {
-        let mut statements = Vec::new();
-        let mut rows = rows.into_iter();
-        while rows.len() > 0 {
-            let take = chunk_len(on, rows.len(), self.columns);
-            let sql = Sql::default().text(&self.head).rows(rows.by_ref().take(take));
-            statements.push(sql.text(" ").text(self.suffix));
-        }
-        statements
+    fn end(&self) -> String {
+        format!(" {}", self.suffix)
     }
 
     /// Inserts the rows; how many were inserted. No rows: no statement.
@@ -174,11 +166,7 @@ impl Insert {
         on: &impl ConnectionTrait,
         rows: Vec<Vec<Value>>,
     ) -> Result<u64, StoreError> {
-        let mut done = 0;
-        for sql in self.statements(on, rows) {
-            done += sql.run(on).await?;
-        }
-        Ok(done)
+        with_rows_run(on, (&self.head, &self.end()), rows).await
     }
 
     /// Inserts the rows and reads what the suffix's RETURNING gives.
@@ -187,11 +175,7 @@ impl Insert {
         on: &impl ConnectionTrait,
         rows: Vec<Vec<Value>>,
     ) -> Result<Vec<Row>, StoreError> {
-        let mut found = Vec::new();
-        for sql in self.statements(on, rows) {
-            found.extend(sql.all(on).await?);
-        }
-        Ok(found)
+        with_rows(on, (&self.head, &self.end()), rows).await
     }
 }
 
@@ -220,14 +204,38 @@ pub(crate) async fn with_rows(
     rows: Vec<Vec<Value>>,
 ) -> Result<Vec<Row>, StoreError> {
     let mut found = Vec::new();
+    for sql in over_rows(on, (head, end), rows) {
+        found.extend(sql.all(on).await?);
+    }
+    Ok(found)
+}
+
+/// The same for a statement that gives nothing back; how many rows it changed.
+pub(crate) async fn with_rows_run(
+    on: &impl ConnectionTrait,
+    text: (&str, &str),
+    rows: Vec<Vec<Value>>,
+) -> Result<u64, StoreError> {
+    let mut changed = 0;
+    for sql in over_rows(on, text, rows) {
+        changed += sql.run(on).await?;
+    }
+    Ok(changed)
+}
+
+fn over_rows(
+    on: &impl ConnectionTrait,
+    (head, end): (&str, &str),
+    rows: Vec<Vec<Value>>,
+) -> Vec<Sql> {
+    let mut statements = Vec::new();
     let mut rows = rows.into_iter();
     while rows.len() > 0 {
         let columns = rows.as_slice().first().map_or(1, Vec::len);
         let take = chunk_len(on, rows.len(), columns);
-        let sql = Sql::default().text(head).rows(rows.by_ref().take(take)).text(end);
-        found.extend(sql.all(on).await?);
+        statements.push(Sql::default().text(head).rows(rows.by_ref().take(take)).text(end));
     }
-    Ok(found)
+    statements
 }
 
 /// Appends a list of rows to `(a, b) IN `. SQLite looks such rows up by an index only when they

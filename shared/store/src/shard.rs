@@ -30,10 +30,10 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::{
-    db::{Tx, in_rows},
+    db::Tx,
     error::{Cause, StoreError},
     pulse::Pulse,
-    side::sql::{Sql, vals},
+    side::sql::Sql,
 };
 
 pub use held::{HeldShards, ShardOwner};
@@ -137,9 +137,9 @@ impl Ownership {
         if believed.is_empty() || self.pulse.is_lost() {
             return Ok(locked);
         }
-        let sql = Sql::default().text("SELECT id FROM shard WHERE (id, epoch) IN ");
-        let keys = believed.iter().map(|(shard, epoch)| vals![i64::from(*shard), *epoch]);
-        let rows = in_rows(sql, keys)
+        let sql = Sql::default().text("SELECT id, epoch FROM shard WHERE id");
+        let rows = sql
+            .among(tx, believed.iter().map(|(shard, _)| i64::from(*shard)))
             .text(" AND owner = ")
             .arg(self.incarnation)
             .text(" ORDER BY id")
@@ -149,8 +149,10 @@ impl Ownership {
         for row in rows {
             let id: i64 = row.get("id")?;
             let id = u16::try_from(id).map_err(|_| StoreError::Damaged("shard.id"))?;
-            locked.refused.remove(&id);
-            locked.mine.insert(id);
+            if believed.contains(&(id, row.get("epoch")?)) {
+                locked.refused.remove(&id);
+                locked.mine.insert(id);
+            }
         }
         let refused: Vec<_> =
             believed.into_iter().filter(|(shard, _)| locked.refused.contains(shard)).collect();

@@ -17,14 +17,20 @@ on_both_backends!(
     an_identity_is_not_stored_in_clear,
 );
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_absorption_elsewhere_is_learnt_once_it_is_told() {
+    checks::an_absorption_elsewhere_is_learnt_once_it_is_told().await;
+}
+
 mod checks {
     use std::{collections::BTreeSet, sync::Arc};
 
     use parcours_domain::{ContactId, Handle};
     use parcours_store::{
-        Backend, CommitOutcome, IdentityQuery, NewInbox, Resolution, Resolved, TenantStore,
+        Backend, CommitOutcome, IdentityQuery, NewInbox, Resolution, Resolved, Store, StoreConfig,
+        TenantStore,
     };
-    use parcours_testkit::store::{TempStore, temp_brand, temp_store};
+    use parcours_testkit::store::{TempPlace, TempStore, temp_brand, temp_store};
     use uuid::Uuid;
 
     use super::common::*;
@@ -110,6 +116,28 @@ mod checks {
         assert_eq!(store.committer().commit(end).await, CommitOutcome::Done);
         let after = ask(&brand, Some("anna"), Some("device")).await;
         assert_eq!((contact(&after), after.absorb), (anna, None));
+        assert_eq!(contact(&ask(&brand, None, Some("device")).await), anna);
+    }
+
+    /// What one process has learnt of people is not taken from it by another's absorption: it is
+    /// told when it asks to apply something, and asks again.
+    pub async fn an_absorption_elsewhere_is_learnt_once_it_is_told() {
+        let place = TempPlace::new(Backend::Postgres).await.unwrap();
+        let worker = Store::open(place.config()).await.unwrap();
+        let config = StoreConfig { worker_role: false, ..place.config() };
+        let beside = Store::open(config).await.unwrap();
+        let tenant = temp_brand(&worker, "one").await.unwrap();
+        let brand = beside.for_tenant(tenant);
+        let anna = contact(&ask(&brand, Some("anna"), None).await);
+        let visitor = contact(&ask(&brand, None, Some("device")).await);
+        let mut end = state_commit(&worker, (tenant, visitor), 0);
+        end.absorbed_into = Some(anna);
+        assert_eq!(worker.committer().commit(end).await, CommitOutcome::Done);
+
+        assert_eq!(contact(&ask(&brand, None, Some("device")).await), visitor, "as learnt");
+        let late = event_commit(&worker, (tenant, visitor), 1, "late");
+        assert_eq!(worker.committer().commit(late).await, CommitOutcome::Merged(anna));
+        brand.forget(&query(None, Some("device"))).await.unwrap();
         assert_eq!(contact(&ask(&brand, None, Some("device")).await), anna);
     }
 

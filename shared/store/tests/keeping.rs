@@ -93,8 +93,11 @@ mod checks {
         let newer = load_file(&store, &with_header(&file, "format", 2.into())).await.err();
         assert!(matches!(newer, Some(KeepError::Newer(_))), "{newer:?}");
         let newer =
-            load_file(&store, &with_header(&file, "schema", ["v1", "v2"].into())).await.err();
+            load_file(&store, &with_header(&file, "schema", ["v1", "v9"].into())).await.err();
         assert!(matches!(newer, Some(KeepError::Newer(_))), "{newer:?}");
+        // One of the version before, which differed in nothing that is kept, is read to its end.
+        let before = load_file(&store, &with_header(&file, "schema", ["v1"].into())).await.err();
+        assert!(matches!(before, Some(KeepError::Changed)), "{before:?}");
         let other = Passphrase::new("another passphrase").unwrap();
         let wrong = KeptFile::open(Box::new(std::io::Cursor::new(file.clone())), &other).err();
         assert!(matches!(wrong, Some(KeepError::WrongPassphrase)), "{wrong:?}");

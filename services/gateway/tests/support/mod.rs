@@ -166,7 +166,10 @@ pub struct Desk {
 
 impl Desk {
     pub async fn new() -> Self {
-        let store = temp_store(Backend::Sqlite).await.unwrap();
+        Self::over(temp_store(Backend::Sqlite).await.unwrap()).await
+    }
+
+    pub async fn over(store: TempStore) -> Self {
         let now: Timestamp = NOW.parse().unwrap();
         let tenant = store.admin().create_brand("maison", "sillon", now).await.unwrap();
         let (worker, consent) = (Arc::new(FakeWorker::default()), Arc::new(FakeConsent::default()));

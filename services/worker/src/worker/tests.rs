@@ -351,6 +351,7 @@ fn others() -> impl Iterator<Item = u16> {
 async fn a_shard_that_goes_takes_its_contacts_along() {
     let bench = Bench::new().await;
     bench.accept(2, vec![event("z", "z")]).await;
+    bench.double.commit_waiting.notified().await;
     bench.hold_commits();
     let first = actix::spawn(bench.accept(1, vec![event("a", "a")]));
     bench.double.commit_waiting.notified().await;

@@ -178,8 +178,9 @@ async fn write(parts: &CommitterParts, tx: &Tx, jobs: &[&Job]) -> Result<Written
     rows::quarantine(tx, &commits).await?;
     rows::runs(tx, &commits).await?;
     rows::timers(tx, &commits).await?;
-    sends::addresses(tx, &commits).await?;
-    written.repointed = ends::absorbed(tx, &commits, parts.shards).await?;
+    let mut heads = sends::addresses(tx, &commits).await?;
+    written.repointed = ends::absorbed(tx, &commits, parts.shards, &mut heads).await?;
+    sends::move_heads(tx, heads).await?;
     ends::inbox_new(tx, &commits, parts.shards).await?;
     rows::counters(tx, &commits).await?;
     // Last, because heads are the only rows that several lanes may want.

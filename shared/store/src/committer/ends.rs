@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use parcours_domain::shard_of;
 
-use super::ContactCommit;
+use super::{ContactCommit, sends::Heads};
 use crate::{
     db::{Tx, in_rows, listed, with_rows},
     error::StoreError,
@@ -37,11 +37,13 @@ pub(super) async fn lock_absorbed(tx: &Tx, commits: &[&ContactCommit]) -> Result
     in_rows(sql, keys).text(" ORDER BY tenant_id, id FOR NO KEY UPDATE").all(tx).await.map(|_| ())
 }
 
-/// Ends the absorbed contacts of a batch; the identities that point at another contact now.
+/// Ends the absorbed contacts of a batch; the identities that point at another contact now. What
+/// they became counts their facts from then on: those heads have to move too.
 pub(super) async fn absorbed(
     tx: &Tx,
     commits: &[&ContactCommit],
     shards: u16,
+    heads: &mut Heads,
 ) -> Result<Vec<IdentityPlace>, StoreError> {
     let (mut pairs, mut contacts) = (Vec::new(), Vec::new());
     for commit in commits {
@@ -70,18 +72,18 @@ pub(super) async fn absorbed(
          SELECT p.tenant_id, v_into, p.channel, p.hmac, p.since FROM v \
          JOIN contact_address p ON p.tenant_id = v_tenant AND p.contact_id = v_from \
          WHERE true ORDER BY p.tenant_id, v_into ON CONFLICT DO NOTHING",
-        // The other contact's standing now counts these facts too.
-        ") INSERT INTO consent_head (tenant_id, contact_id, channel, version) \
-         SELECT h.tenant_id, v_into, h.channel, max(h.version) FROM v \
-         JOIN consent_head h ON h.tenant_id = v_tenant AND h.contact_id = v_from \
-         WHERE true GROUP BY h.tenant_id, v_into, h.channel ORDER BY h.tenant_id, v_into \
-         ON CONFLICT (tenant_id, contact_id, channel) \
-         DO UPDATE SET version = consent_head.version + 1",
     ] {
         for chunk in pairs.chunks(512) {
             let rows = chunk.iter().cloned();
             Sql::default().text(with).rows(rows).text(change).run(tx).await?;
         }
+    }
+    let theirs = ") SELECT h.tenant_id, v_into, h.channel, h.version FROM v \
+                  JOIN consent_head h ON h.tenant_id = v_tenant AND h.contact_id = v_from";
+    for row in with_rows(tx, (with, theirs), pairs.clone()).await? {
+        let head = (row.id("tenant_id")?, row.id("v_into")?, row.get("channel")?);
+        let first = heads.entry(head).or_default();
+        *first = row.get::<i64>("version")?.max(*first);
     }
     let repointed = ") UPDATE identity SET contact_id = v_into FROM v \
                      WHERE tenant_id = v_tenant AND contact_id = v_from \

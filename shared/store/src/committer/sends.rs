@@ -5,7 +5,7 @@
 //! what is known about it (suppression, objection) untouched; an address that changes or is gone
 //! takes with it every permission judged before.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use parcours_domain::{Channel, ContactId, TenantId};
 use uuid::Uuid;
@@ -17,8 +17,8 @@ use crate::{
     side::sql::{ms, vals},
 };
 
-/// Address row, the contact's pointer to it, and the head of its consent.
-pub(super) async fn addresses(tx: &Tx, commits: &[&ContactCommit]) -> Result<(), StoreError> {
+/// Address row and the contact's pointer to it; whose consent heads have to move.
+pub(super) async fn addresses(tx: &Tx, commits: &[&ContactCommit]) -> Result<Heads, StoreError> {
     let (mut rows, mut pointers) = (BTreeMap::new(), BTreeMap::new());
     for commit in commits {
         let Some(new) = &commit.address else { continue };
@@ -50,18 +50,21 @@ pub(super) async fn addresses(tx: &Tx, commits: &[&ContactCommit]) -> Result<(),
         )
         .returning(tx, pointers.into_values().collect())
         .await?;
-    let mut moved = BTreeSet::new();
+    let mut moved = Heads::new();
     for row in changed {
-        moved.insert((row.id("tenant_id")?, row.id("contact_id")?, row.get("channel")?));
+        moved.insert((row.id("tenant_id")?, row.id("contact_id")?, row.get("channel")?), 0);
     }
-    moved.extend(addresses_gone(tx, commits).await?);
-    move_heads(tx, moved).await
+    moved.extend(addresses_gone(tx, commits).await?.into_iter().map(|head| (head, 0)));
+    Ok(moved)
 }
 
 const POINTER: [&str; 5] = ["tenant_id", "contact_id", "channel", "hmac", "since"];
 
 /// A contact's channel.
 type Head = (TenantId, ContactId, String);
+
+/// Heads of consent that a batch moves, each with the version at which it begins if there is none.
+pub(super) type Heads = BTreeMap<Head, i64>;
 
 /// Drops the pointers of contacts without an address any more; whose they were.
 async fn addresses_gone(tx: &Tx, commits: &[&ContactCommit]) -> Result<Vec<Head>, StoreError> {
@@ -77,12 +80,12 @@ async fn addresses_gone(tx: &Tx, commits: &[&ContactCommit]) -> Result<Vec<Head>
     Ok(gone)
 }
 
-/// Moves the heads of these contacts, made with their first address: last, after any address row,
-/// and in the order in which a sender's final commit takes them.
-async fn move_heads(tx: &Tx, moved: BTreeSet<Head>) -> Result<(), StoreError> {
+/// Moves heads, made where there are none: all of a batch at once, after any address row, and in
+/// the order in which a sender's final commit takes them.
+pub(super) async fn move_heads(tx: &Tx, moved: Heads) -> Result<(), StoreError> {
     let heads = moved
         .into_iter()
-        .map(|(tenant, contact, channel)| vals![tenant.0, contact.0, channel, 0_i64])
+        .map(|((tenant, contact, channel), first)| vals![tenant.0, contact.0, channel, first])
         .collect();
     Insert::new("consent_head", &["tenant_id", "contact_id", "channel", "version"])
         .suffix(

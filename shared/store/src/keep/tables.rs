@@ -146,7 +146,7 @@ pub(super) const TABLES: &[Table] = tables! {
     leaf_pending of BRAND, key [tenant_id fact_id] {
         tenant_id Id, fact_id Id, commitment Bytes, created_at Int,
     }
-    event of BRAND, key [tenant_id id] {
+    event of BRAND, key [tenant_id contact_id id] {
         tenant_id Id, id Id, contact_id Id, seq Int, kind Text, name Text, message_id Text,
         occurred_at Int, received_at Int, body Text,
     }
@@ -154,7 +154,7 @@ pub(super) const TABLES: &[Table] = tables! {
         tenant_id Id, key Bytes, day Int, contact_id Id, seq Int, body_hash Bytes, event_id Id,
         received_at Int,
     }
-    trace of BRAND, key [tenant_id id] {
+    trace of BRAND, key [tenant_id contact_id id] {
         tenant_id Id, id Id, contact_id Id, at Int, cause Text, body Text,
     }
     run of BRAND, key [tenant_id id] {
@@ -180,7 +180,7 @@ pub(super) const TABLES: &[Table] = tables! {
         not_before Int, expires_at Int, status Text, reason Text, attempts Int, receipt Text,
         finished_at Int,
     }
-    attempt of BRAND, key [tenant_id id] {
+    attempt of BRAND, key [tenant_id message_id id] {
         tenant_id Id, id Id, message_id Id, number Int, started_at Int, ended_at Int, stage Text,
         result Text, code Int, enhanced Text,
     }

@@ -102,6 +102,15 @@ pub(crate) fn names() -> Vec<String> {
     Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
 }
 
+/// Migrations of tables that are in no dump and no backup.
+const NOT_KEPT: [&str; 1] = ["v2"];
+
+/// Whether what a store with these migrations has written to a file is what this build writes.
+pub(crate) fn keeps_as(others: &[String]) -> bool {
+    let kept = |name: &&String| !NOT_KEPT.contains(&name.as_str());
+    names().iter().filter(kept).eq(others.iter().filter(kept))
+}
+
 /// The migrations that were applied to a store; none when it was never opened.
 pub(crate) async fn applied(on: &impl ConnectionTrait) -> Result<Vec<String>, StoreError> {
     let there = match on.get_database_backend() {

@@ -227,9 +227,8 @@ CREATE TABLE event (
   occurred_at BIGINT,
   received_at BIGINT NOT NULL,
   body TEXT NOT NULL,
-  PRIMARY KEY (tenant_id, id)
+  PRIMARY KEY (tenant_id, contact_id, id)
 ); -- @month
-CREATE INDEX event_contact ON event (tenant_id, contact_id, id);
 
 CREATE TABLE event_key (
   tenant_id UUID NOT NULL,
@@ -250,9 +249,8 @@ CREATE TABLE trace (
   at BIGINT NOT NULL,
   cause TEXT NOT NULL,           -- event:ID | timer:RUN | inbox:ID
   body TEXT NOT NULL,            -- JSON list of trace entries
-  PRIMARY KEY (tenant_id, id)
+  PRIMARY KEY (tenant_id, contact_id, id)
 ); -- @month
-CREATE INDEX trace_contact ON trace (tenant_id, contact_id, id);
 
 CREATE TABLE run (
   tenant_id UUID NOT NULL,
@@ -367,9 +365,8 @@ CREATE TABLE attempt (
   result TEXT NOT NULL,
   code BIGINT,
   enhanced TEXT,
-  PRIMARY KEY (tenant_id, id)
+  PRIMARY KEY (tenant_id, message_id, id)
 ); -- @month
-CREATE INDEX attempt_message ON attempt (tenant_id, message_id, number);
 
 CREATE TABLE send_key (
   tenant_id UUID NOT NULL,

@@ -4,7 +4,9 @@
 //! both databases; row locks are written on PostgreSQL only, because SQLite has one writer.
 
 use parcours_domain::Timestamp;
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, TryGetable, Value};
+use sea_orm::{
+    ConnectionTrait, DbBackend, QueryResult, Statement, TryGetable, Value, sea_query::ArrayType,
+};
 use uuid::Uuid;
 
 use super::array;
@@ -78,6 +80,24 @@ impl Sql {
     /// Appends `($1, $2, $3)`. `items` must not be empty.
     pub(crate) fn list(self, items: impl IntoIterator<Item = Value>) -> Self {
         self.rows([items.into_iter().collect::<Vec<_>>()])
+    }
+
+    /// Appends ` = ANY($1)` with one array on PostgreSQL, ` IN ($1, $2, $3)` on SQLite. Where few rows
+    /// are looked for in a small table an array is compared in a loop of its own, a joined list row by
+    /// row. `numbers` must not be empty.
+    pub(crate) fn among(
+        self,
+        on: &impl ConnectionTrait,
+        numbers: impl IntoIterator<Item = i64>,
+    ) -> Self {
+        let numbers = numbers.into_iter().map(Value::from);
+        match on.get_database_backend() {
+            DbBackend::Postgres => {
+                let array = Value::Array(ArrayType::BigInt, Some(Box::new(numbers.collect())));
+                self.text(" = ANY(").arg(array).text(")")
+            }
+            _ => self.text(" IN ").list(numbers),
+        }
     }
 
     /// Appends a row lock such as `FOR SHARE` on PostgreSQL, nothing on SQLite.

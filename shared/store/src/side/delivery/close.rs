@@ -138,7 +138,7 @@ pub(super) async fn attempts<'a>(
             )
             .rows(chunk.iter().cloned())
             .text(
-                " ON CONFLICT (tenant_id, id) DO UPDATE SET ended_at = excluded.ended_at, \
+                " ON CONFLICT (tenant_id, message_id, id) DO UPDATE SET ended_at = excluded.ended_at, \
                  stage = excluded.stage, result = excluded.result, code = excluded.code, \
                  enhanced = excluded.enhanced",
             )

@@ -122,6 +122,9 @@ async fn lock(tx: &crate::db::Tx, batch: &[&DotRequest]) -> Result<(), StoreErro
 
 /// The conditional update; which messages may leave. The contact must not have become another,
 /// and the address must still be its present one.
+///
+/// Each row is looked up by its whole key in a subquery of its own, and the phase is no column to
+/// find a row by: joined, PostgreSQL has been seen to read all heads of a brand for one message.
 async fn set_dot(
     tx: &impl ConnectionTrait,
     batch: &[&DotRequest],
@@ -153,20 +156,19 @@ async fn set_dot(
         .text(") UPDATE send_queue SET phase = 2, lease_until = ")
         .arg(machine.saturating_add(times.lease_ms))
         .text(
-            " FROM v \
-             JOIN address a ON a.tenant_id = v_tenant AND a.channel = v_channel \
-             AND a.hmac = v_hmac AND a.version = v_address AND a.suppressed_at IS NULL \
-             JOIN consent_head h ON h.tenant_id = v_tenant AND h.contact_id = v_contact \
-             AND h.channel = v_channel AND h.version = v_head \
-             JOIN contact c ON c.tenant_id = v_tenant AND c.id = v_contact \
-             AND c.merged_into IS NULL \
-             JOIN contact_address p ON p.tenant_id = v_tenant AND p.contact_id = v_contact \
-             AND p.channel = v_channel AND p.hmac = v_hmac \
-             JOIN brand b ON b.tenant_id = v_tenant AND b.consent_version = v_brand \
-             AND b.halted_at IS NULL \
-             JOIN install i ON i.halted_at IS NULL \
-             WHERE send_queue.tenant_id = v_tenant AND send_queue.message_id = v_message \
-             AND send_queue.phase = 1 AND send_queue.claim_id = v_claim \
+            " FROM v WHERE send_queue.tenant_id = v_tenant AND send_queue.message_id = v_message \
+             AND (SELECT a.version FROM address a WHERE a.tenant_id = v_tenant \
+             AND a.channel = v_channel AND a.hmac = v_hmac AND a.suppressed_at IS NULL) = v_address \
+             AND (SELECT h.version FROM consent_head h WHERE h.tenant_id = v_tenant \
+             AND h.contact_id = v_contact AND h.channel = v_channel) = v_head \
+             AND (SELECT c.id FROM contact c WHERE c.tenant_id = v_tenant AND c.id = v_contact \
+             AND c.merged_into IS NULL) = v_contact \
+             AND (SELECT p.hmac FROM contact_address p WHERE p.tenant_id = v_tenant \
+             AND p.contact_id = v_contact AND p.channel = v_channel) = v_hmac \
+             AND (SELECT b.consent_version FROM brand b WHERE b.tenant_id = v_tenant \
+             AND b.halted_at IS NULL) = v_brand \
+             AND (SELECT i.id FROM install i WHERE i.halted_at IS NULL) = 1 \
+             AND send_queue.phase + 0 = 1 AND send_queue.claim_id = v_claim \
              AND send_queue.lease_until > ",
         )
         .arg(machine)

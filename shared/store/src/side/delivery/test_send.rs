@@ -11,8 +11,8 @@ use sea_orm::ConnectionTrait;
 
 use super::{
     DotRequest, DotTimes,
-    claim::{AddressNow, address_from},
     dot::Key,
+    reading::{AddressNow, address_from},
 };
 use crate::{
     error::StoreError,
