@@ -225,8 +225,8 @@ impl Node {
         }
     }
 
-    /// Stops in order: no new requests, from clients or others, then the actors, whose shards others take over at once, then
-    /// delivery, then the store.
+    /// Stops in order: no new requests, from clients or others; then the actors, whose shards others
+    /// take over at once; then delivery, then the store.
     pub async fn stop(self) {
         self.readiness.set(Phase::Draining);
         if let Some((http, _)) = self.http {
@@ -301,7 +301,8 @@ pub(crate) fn explain_held(error: StoreError) -> anyhow::Error {
     match error {
         held @ StoreError::Held { .. } => anyhow::anyhow!(
             "{held}. Talk to that process instead: set PARCOURS_URL to its address (such as \
-             http://127.0.0.1:8080) and PARCOURS_KEY to an admin key; or stop it first"
+             http://127.0.0.1:8080) and PARCOURS_KEY to an admin key; or stop it first; or, to \
+             have several workers on one PostgreSQL, start each with the same PARCOURS_RPC_SECRET"
         ),
         other => other.into(),
     }
