@@ -3,8 +3,9 @@
 //! The server is started anew over contacts that are there already, each with traits, an address
 //! and a run that waits; some others bring pools and caches to their size. Then one event each
 //! makes so many contacts active: what the process grew by, for each, is an upper bound, because
-//! the buffers of that traffic are in it. When all have left, as many others become active: what
-//! the process has grown by since is what those that left still hold.
+//! the buffers of that traffic are in it (the allocator is told to give back what is freed, so little
+//! of them stays). When all have left, as many others become active: what the process has grown by
+//! since is what those that left still hold; what the gateway remembers of identities is in it.
 
 use std::time::{Duration, Instant};
 

@@ -19,6 +19,9 @@ const CONNECTIONS: usize = 8;
 /// For how long the database is away: longer than a frozen transaction is left open, and than a
 /// message may wait between final commit and DATA.
 const AWAY: Duration = Duration::from_secs(8);
+/// How often the sender may knock at a database that refuses it, in all that time: for its queue,
+/// for the records of what had left, for everything else that looks now and then.
+const KNOCKS_MOST: usize = 400;
 
 /// The same server through the proxy.
 fn through(url: &str) -> (Proxy, String) {
@@ -85,6 +88,8 @@ fn cut_off(how: &str, away: impl Fn(&Proxy), back: impl Fn(&Proxy)) {
         arrived.values().filter(|times| **times > 1).count(),
         campaign.messages("unknown").len(),
     );
+    let knocks = proxy.refused();
+    assert!(knocks < KNOCKS_MOST, "a database that is away was asked {knocks} times");
     assert_eq!(arrived.len(), messages, "none is lost");
     assert!(arrived.values().all(|times| *times == 1), "none is doubled");
     assert!(campaign.messages("unknown").is_empty());

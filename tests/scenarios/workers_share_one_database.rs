@@ -34,7 +34,9 @@ fn until(ground: &Ground, sql: &str, wanted: i64) -> Duration {
 }
 
 fn worker(ground: &Ground) -> Process {
-    Process::start(ground.command().env("PARCOURS_ROLES", "worker")).unwrap()
+    let mut command = ground.command();
+    command.env("PARCOURS_ROLES", "worker").env("PARCOURS_RPC_SECRET", "5e".repeat(16));
+    Process::start(command.env("PARCOURS_RPC_LISTEN", "127.0.0.1:0")).unwrap()
 }
 
 /// One that has half of the shards.

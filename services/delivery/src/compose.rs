@@ -2,12 +2,15 @@
 //!
 //! A message whose template stalls or panics fails alone; those behind it go on on another thread.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use parcours_content::Renderer;
 use parcours_domain::MessageClass;
 use parcours_store::StoreError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
     batch::{Desk, Fit, Ready},
@@ -16,9 +19,6 @@ use crate::{
     gate,
     letter::{self, House, Order, Unfit},
 };
-
-/// Letters that may wait to be taken.
-const AHEAD: usize = 16;
 
 /// Writes the letters; what cannot be written ends here.
 pub(crate) async fn letters(
@@ -93,8 +93,9 @@ async fn order(desk: &Desk, fit: &Fit) -> Result<Order, Unready> {
     })
 }
 
-/// One answer for each order, in order. At most `most` for each; at most as many at once as there
-/// are permits.
+/// One answer for each order, in order. Each is given `most`, and less than twice that; at most as many at once as there
+/// are permits. The writer hands over all of its letters at once: whoever waits for them is woken
+/// once, and looks at the writer's progress only when that takes long.
 async fn write_all<O, L, W>(
     permits: &Semaphore,
     most: Duration,
@@ -110,42 +111,67 @@ where
     let mut written = Vec::with_capacity(orders.len());
     while written.len() < orders.len() {
         let Ok(_permit) = permits.acquire().await else { break };
-        let (out, mut letters) = mpsc::channel(AHEAD);
+        let pile: Arc<Mutex<Pile<L>>> = Arc::default();
         let (write, shared, from) = (Arc::clone(&write), Arc::clone(&orders), written.len());
-        let (began, begins) = oneshot::channel();
-        tokio::task::spawn_blocking(move || {
+        let (out, (began, begins)) = (Arc::clone(&pile), oneshot::channel());
+        let mut writing = tokio::task::spawn_blocking(move || {
             // Whoever asked may have gone.
             let _gone = began.send(());
             for order in shared.iter().skip(from) {
-                if out.blocking_send(write(order)).is_err() {
+                let letter = write(order);
+                let mut pile = lock(&out);
+                if pile.is_left {
                     break;
                 }
+                pile.letters.push(letter);
             }
         });
         // The time of a template begins with its work, not while others keep every thread busy.
         let _ended = begins.await;
-        while written.len() < orders.len() {
-            match tokio::time::timeout(most, letters.recv()).await {
-                Ok(Some(letter)) => written.push(letter),
-                Ok(None) => {
-                    written.push(Err(Unfit::failed("template_panicked")));
-                    break;
-                }
+        let unfit = loop {
+            let before = lock(&pile).letters.len();
+            match tokio::time::timeout(most, &mut writing).await {
+                Ok(Ok(())) => break None,
+                Ok(Err(_)) => break Some(Unfit::failed("template_panicked")),
+                Err(_) if lock(&pile).letters.len() > before => {}
                 Err(_) => {
                     tracing::error!("a template stalled; its message fails");
-                    written.push(Err(Unfit::failed("template_stalled")));
-                    break;
+                    break Some(Unfit::failed("template_stalled"));
                 }
             }
+        };
+        let mut pile = lock(&pile);
+        pile.is_left = true;
+        written.append(&mut pile.letters);
+        if written.len() < orders.len() {
+            written.extend(unfit.map(Err));
         }
     }
     written
 }
 
+/// What one writer has written so far.
+struct Pile<L> {
+    letters: Vec<Result<L, Unfit>>,
+    /// Nobody takes any more of it.
+    is_left: bool,
+}
+
+impl<L> Default for Pile<L> {
+    fn default() -> Self {
+        Self { letters: Vec::new(), is_left: false }
+    }
+}
+
+/// No code runs under this lock that can panic half-way.
+fn lock<L>(pile: &Mutex<Pile<L>>) -> MutexGuard<'_, Pile<L>> {
+    pile.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Mutex, PoisonError, mpsc};
+    use std::sync::mpsc;
 
     fn reason(unfit: Unfit) -> String {
         unfit.reason

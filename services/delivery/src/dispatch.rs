@@ -106,6 +106,9 @@ impl Loop {
     }
 
     async fn find(&mut self) -> Result<(), parcours_store::StoreError> {
+        // First of all: a rest that is over must not wake the loop again, whatever the store says.
+        let moment = Instant::now();
+        self.resting.retain(|_, until| *until > moment);
         let now = self.core.clock.now();
         if self.claims_settled_at.is_none_or(|at| at.elapsed() >= self.core.config.settle_every) {
             self.core.settle_claims(now, machine_now()).await?;
@@ -119,8 +122,6 @@ impl Loop {
             while self.core.door.expire(now).await? >= EXPIRE_MOST {}
             self.expired_at = Some((now, Instant::now()));
         }
-        let moment = Instant::now();
-        self.resting.retain(|_, until| *until > moment);
         self.passed_over = false;
         for head in self.core.door.heads(now).await? {
             let waits = self.parked.get(&head.0).is_some_and(|parked| parked.contains(&head));

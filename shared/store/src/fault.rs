@@ -22,6 +22,8 @@ pub enum FaultPoint {
     /// A sign of life is about to be sent; whatever the hook says, it is not: the worker looks
     /// frozen to the others.
     Beat,
+    /// A claim of messages was committed, the claimer was not told.
+    AfterClaim,
 }
 
 /// What a hook wants to happen.
@@ -34,7 +36,7 @@ pub enum Fault {
 }
 
 /// Decides at each point whether something goes wrong. Asked around every commit of the committer
-/// and of identity resolution, and before each beat; it must not block for long.
+/// and of identity resolution, before each beat, and after every claim; it must not block for long.
 pub trait Faults: Send + Sync {
     /// What happens at this point, this time.
     fn at(&self, point: FaultPoint) -> Option<Fault>;
@@ -47,6 +49,14 @@ pub(crate) struct FaultHook(pub(crate) Option<Arc<dyn Faults>>);
 impl FaultHook {
     pub(crate) fn at(&self, point: FaultPoint) -> Option<Fault> {
         self.0.as_ref().and_then(|faults| faults.at(point))
+    }
+
+    /// Whether the answer to a claim is lost as planned.
+    pub(crate) fn after_claim(&self) -> Result<(), StoreError> {
+        match self.at(FaultPoint::AfterClaim) {
+            Some(_) => Err(StoreError::OutcomeUnknown(Cause::Injected)),
+            None => Ok(()),
+        }
     }
 
     /// Commits, with the planned faults around it.

@@ -23,7 +23,7 @@ use crate::{
     loader::Loader,
     open::Hold,
     shard::{HeldShards, Ownership, ShardOwner, ShardTimes, rows},
-    side::sql::Sql,
+    side::{delivery::LostClaims, sql::Sql},
     sweep::Sweep,
     watch::Watcher,
 };
@@ -127,6 +127,7 @@ pub(crate) struct Inner {
     pub(crate) committer: Committer,
     pub(crate) loader: Loader,
     pub(crate) hold: Hold,
+    pub(crate) lost_claims: LostClaims,
 }
 
 /// An open store. Clones share everything.

@@ -82,7 +82,9 @@ impl Faults for Hooks {
                 });
                 None
             }
-            FaultPoint::DuringCommit | FaultPoint::AfterCommitBeforeAck => None,
+            FaultPoint::DuringCommit
+            | FaultPoint::AfterCommitBeforeAck
+            | FaultPoint::AfterClaim => None,
         }
     }
 }

@@ -2,17 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a story fails by panicking")]
 
-mod common;
 #[macro_use]
 mod side_support;
 
-use common::{count, execute};
 use parcours_domain::{
     Channel, MessageClass, SendOutcome,
     consent::{FactKind, Refusal, Scope},
 };
-use parcours_store::{Backend, DotAnswer, DotTimes, Store, UnknownPolicy};
-use parcours_testkit::store::TempPlace;
+use parcours_store::{DotAnswer, DotTimes, Store, UnknownPolicy};
 use side_support::*;
 
 on_both!(
@@ -244,40 +241,4 @@ async fn locks_are_taken_in_one_order(store: Store) {
     for claimed in shop.claim(1_001).await {
         assert!(judge(&claimed).is_err());
     }
-}
-
-/// What PostgreSQL itself counts: entries of an index that were read so far, by connections that have ended: each tells its figures
-/// when it ends.
-async fn read_of(place: &TempPlace, index: &str) -> i64 {
-    let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
-    let begun = std::time::Instant::now();
-    while count(place, busy).await > 0 {
-        assert!(begun.elapsed().as_secs() < 60, "connections stay open");
-        tokio::task::yield_now().await;
-    }
-    let sql =
-        format!("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = '{index}'");
-    count(place, &sql).await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_final_commit_reads_the_head_of_its_contact_and_no_other() {
-    let place = TempPlace::new(Backend::Postgres).await.unwrap();
-    let mut shop = Shop::open(Store::open(place.config()).await.unwrap()).await;
-    let anna = shop.reader("anna").await;
-    shop.send(anna, "a").await;
-    let others = "INSERT INTO consent_head (tenant_id, contact_id, channel, version) \
-                  SELECT tenant_id, gen_random_uuid(), 'email', 0 \
-                  FROM brand, generate_series(1, 60000)";
-    execute(&place, others).await;
-    let claimed = shop.claim(1).await;
-    shop.store.close().await;
-    let before = read_of(&place, "consent_head_pkey").await;
-
-    shop.store = Store::open(place.config()).await.unwrap();
-    assert_eq!(shop.dot(&claimed, 2).await, [DotAnswer::Go]);
-    shop.store.close().await;
-    let read = read_of(&place, "consent_head_pkey").await - before;
-    assert!((1..20).contains(&read), "{read} entries were read for one message");
 }

@@ -66,6 +66,7 @@ struct Shared {
     refusing: AtomicBool,
     ended: AtomicBool,
     accepted: AtomicUsize,
+    refused: AtomicUsize,
 }
 
 impl Proxy {
@@ -88,6 +89,7 @@ impl Proxy {
             refusing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             accepted: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
         });
         let accepting = Arc::clone(&shared);
         thread::Builder::new()
@@ -153,6 +155,12 @@ impl Proxy {
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
+
+    /// Connections that were turned away as [`Proxy::refuse`] says.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Proxy {
@@ -172,6 +180,7 @@ impl Shared {
             }
             let Ok(client) = client else { continue };
             if self.refusing.load(Ordering::SeqCst) {
+                self.refused.fetch_add(1, Ordering::SeqCst);
                 line::abandon(client);
                 continue;
             }

@@ -1,11 +1,22 @@
 //! A process that dies with messages in hand: what had not passed its final commit is sent by the
 //! next one; what had, follows the policy; what only the built-in mailbox would have kept has
-//! certainly not arrived, and arrives.
+//! certainly not arrived, and arrives. And a process that lives on but does not know what it holds,
+//! because the answer to its claim was lost.
 
-use parcours_delivery::gate;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parcours_delivery::{DeliveryConfig, gate};
 use parcours_domain::{MessageId, SendOutcome};
 use parcours_kit::{Clock as _, machine_now};
-use parcours_store::{Backend, ClaimOrder, DotAnswer, DotTimes, Moments};
+use parcours_store::{
+    Backend, ClaimOrder, DotAnswer, DotTimes, Fault, FaultPoint, Faults, Moments,
+};
 use parcours_testkit::{brand, on_both_backends};
 
 use crate::stage::{Stage, Wanted};
@@ -13,6 +24,7 @@ use crate::stage::{Stage, Wanted};
 on_both_backends!(
     here: what_the_mailbox_had_not_kept_is_kept_by_the_next_process,
     what_may_have_left_over_smtp_follows_the_policy,
+    a_claim_whose_answer_was_lost_does_not_wait_for_its_lease,
 );
 
 fn moments(stage: &Stage) -> Moments {
@@ -71,4 +83,32 @@ async fn what_may_have_left_over_smtp_follows_the_policy(on: Backend) {
     stage.assert_ended(marketing, SendOutcome::Unknown, Some("reply_lost")).await;
     stage.assert_ended(order, SendOutcome::Sent, None).await;
     assert_eq!(sink.received().len(), 2);
+}
+
+/// The answer to the first claim is lost.
+#[derive(Default)]
+struct FirstClaim(AtomicBool);
+
+impl Faults for FirstClaim {
+    fn at(&self, point: FaultPoint) -> Option<Fault> {
+        let first = point == FaultPoint::AfterClaim && !self.0.swap(true, Ordering::SeqCst);
+        first.then_some(Fault::Fail)
+    }
+}
+
+async fn a_claim_whose_answer_was_lost_does_not_wait_for_its_lease(on: Backend) {
+    let faults = Arc::new(FirstClaim::default());
+    let mut stage = Stage::with_faults(on, Some(Arc::<FirstClaim>::clone(&faults))).await;
+    let anna = stage.subscriber("anna").await;
+    let message = stage.enqueue(&Wanted::marketing(anna)).await;
+    let settle_every = Duration::from_millis(20);
+    stage.start_with(DeliveryConfig { settle_every, ..DeliveryConfig::default() });
+    let arrived = async {
+        while stage.mail(message).await.is_none() {
+            stage.settle().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), arrived).await.expect("long before its lease");
+    assert!(faults.0.load(Ordering::SeqCst), "the answer was lost");
+    stage.assert_ended(message, SendOutcome::Sent, None).await;
 }

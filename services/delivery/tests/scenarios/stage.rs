@@ -12,7 +12,7 @@ use parcours_domain::{
 };
 use parcours_kit::{Clock as _, ProductClock};
 use parcours_queue::MemoryTokens;
-use parcours_store::{ApiMessage, Backend, MessageRow, Store};
+use parcours_store::{ApiMessage, Backend, Faults, MessageRow, Store, StoreConfig};
 use parcours_testkit::{brand, store::TempPlace};
 
 /// The beginning of product time.
@@ -74,9 +74,14 @@ impl Wanted {
 impl Stage {
     /// A store with a brand whose sender `main` is the built-in mailbox.
     pub async fn new(on: Backend) -> Self {
+        Self::with_faults(on, None).await
+    }
+
+    /// With planned faults in its store.
+    pub async fn with_faults(on: Backend, faults: Option<Arc<dyn Faults>>) -> Self {
         let place = TempPlace::new(on).await.unwrap();
         let clock = Arc::new(ProductClock::standing(start()));
-        let store = Store::open(place.config()).await.unwrap();
+        let store = Store::open(StoreConfig { faults, ..place.config() }).await.unwrap();
         let tenant = store.admin().create_brand("agency", "shop", start()).await.unwrap();
         let stage = Self { store, clock, tenant, delivery: None, place };
         stage.publish_basics().await;

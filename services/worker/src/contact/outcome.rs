@@ -4,7 +4,7 @@ use parcours_domain::ContactId;
 use parcours_kit::telemetry::metrics;
 use parcours_queue::TimerEntry;
 use parcours_store::StoreError;
-use parcours_wire::ItemOutcome;
+use parcours_wire::{ItemOutcome, worker::set_aside};
 
 use super::{
     Contact, Deps, Why,
@@ -53,7 +53,7 @@ impl Cycle<'_> {
             CommitOutcome::Refused { code, detail } => {
                 tracing::warn!(tenant = %self.contact.tenant, contact = %self.contact.contact, code, "commit refused");
                 let detail = format!("the database refused it: {detail}");
-                self.refused(before, items, Why { code: "refused", detail }).await
+                self.refused(before, items, Why { code: set_aside::REFUSED, detail }).await
             }
             CommitOutcome::Moved => {
                 self.moved();

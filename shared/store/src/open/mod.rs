@@ -28,7 +28,10 @@ use crate::{
     loader::Loader,
     migration,
     shard::Ownership,
-    side::sql::{Sql, random, vals},
+    side::{
+        delivery::LostClaims,
+        sql::{Sql, random, vals},
+    },
     store::{Inner, Install, Store, StoreConfig, machine_now},
     watch::Watch,
 };
@@ -95,8 +98,19 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
     );
     let loader = Loader::start(db.clone(), watch);
     let keys = KeyCache::default();
-    let inner =
-        Inner { db, install, root, keys, identities, ownership, faults, committer, loader, hold };
+    let inner = Inner {
+        db,
+        install,
+        root,
+        keys,
+        identities,
+        ownership,
+        faults,
+        committer,
+        loader,
+        hold,
+        lost_claims: LostClaims::default(),
+    };
     Store { inner: Arc::new(inner) }
 }
 

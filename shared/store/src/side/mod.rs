@@ -17,7 +17,7 @@ mod clicks;
 mod consent;
 mod contacts;
 mod counters;
-mod delivery;
+pub(crate) mod delivery;
 mod documents;
 mod facts;
 mod idempotency;

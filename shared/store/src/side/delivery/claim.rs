@@ -1,7 +1,7 @@
 //! Claiming: rows of one lane go to phase 1 under a lease and come back with everything that the
 //! verdict and the template need.
 
-use parcours_domain::{MessageClass, MessageId, TenantId, Timestamp};
+use parcours_domain::{MessageClass, MessageId, Millis, TenantId, Timestamp};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
@@ -30,7 +30,8 @@ impl DeliveryDoor {
     /// Claims at most `count` messages of one lane that may leave now. Empty for a halted brand.
     ///
     /// # Errors
-    /// What the database says; nothing is claimed then, or the lease runs out.
+    /// What the database says; nothing is claimed then, or it comes back with the next
+    /// [`DeliveryDoor::settle_expired_claims`] of this process.
     pub async fn claim(&self, order: &ClaimOrder) -> Result<Vec<Claimed>, StoreError> {
         let keys = self.store.keys(order.tenant).await?;
         let claim_id = Uuid::new_v4();
@@ -45,8 +46,15 @@ impl DeliveryDoor {
             heads::exhaust(&tx, order.tenant, order.lane, order.now.product).await?;
         }
         let claimed = read(&tx, &keys, order.tenant, (claim_id, taken), &brand).await?;
-        tx.commit().await?;
-        Ok(claimed)
+        let committed = match tx.commit().await {
+            Ok(()) => self.store.inner.faults.after_claim(),
+            failed => failed,
+        };
+        if matches!(committed, Err(StoreError::OutcomeUnknown(_))) {
+            let until = order.now.machine + Millis(order.lease_ms);
+            self.store.inner.lost_claims.note(claim_id, until);
+        }
+        committed.map(|()| claimed)
     }
 
     /// Reads claimed messages again for a new verdict, under the same claim. Messages that the

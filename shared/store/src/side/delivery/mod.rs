@@ -14,6 +14,7 @@ mod dot;
 mod finish;
 mod heads;
 mod held;
+mod lost;
 mod reading;
 mod settle;
 mod suppress;
@@ -21,6 +22,7 @@ mod test_send;
 
 pub(crate) use heads::lower as lower_heads;
 pub use held::{MayHaveLeft, QueuedGroup, Released};
+pub(crate) use lost::LostClaims;
 
 use parcours_domain::{
     AddressHash, Channel, ContactId, EmailAddress, Handle, MessageClass, MessageId, SendOutcome,

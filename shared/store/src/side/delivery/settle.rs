@@ -1,4 +1,5 @@
-//! Claims that are over: their lease ran out, or the process that held them is dead.
+//! Claims that are over: their lease ran out, the process that held them is dead, or nobody knows
+//! that it holds them.
 //!
 //! What always holds: a claim that is over before the dot goes back to the queue, because nothing
 //! left; one that is over after the dot is never claimed again: the brand's policy ends it as
@@ -7,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use parcours_domain::{MessageClass, MessageId, SendOutcome, TenantId, Timestamp};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, Value};
 use uuid::Uuid;
 
 use super::{DeliveryDoor, Moments, Settled, UnknownPolicy, close, finish, heads};
@@ -73,23 +74,29 @@ impl DeliveryDoor {
 
     async fn requeue_undotted(&self, now: Moments) -> Result<u64, StoreError> {
         let tx = self.db().begin().await?;
-        let rows = Sql::new(
+        let chosen = Sql::new(
             "WITH c AS MATERIALIZED (SELECT q.tenant_id AS c_tenant, q.message_id AS c_message \
-             FROM send_queue q WHERE q.phase = 1 AND ",
+             FROM send_queue q WHERE q.phase = 1 AND (",
             vals![ms(now.machine), self.store.incarnation()],
         )
-        .text(self.over())
-        .text(" ORDER BY q.tenant_id, q.message_id LIMIT ")
-        .arg(SETTLE_MAX)
-        .lock(&tx, "FOR UPDATE OF q SKIP LOCKED")
-        .text(
-            ") UPDATE send_queue SET phase = 0, claim_id = NULL, claim_owner = NULL, \
+        .text(self.over());
+        let lost = self.store.inner.lost_claims.present(now.machine);
+        let chosen = match lost.is_empty() {
+            true => chosen,
+            false => chosen.text(" OR q.claim_id IN ").list(lost.into_iter().map(Value::from)),
+        };
+        let rows = chosen
+            .text(") ORDER BY q.tenant_id, q.message_id LIMIT ")
+            .arg(SETTLE_MAX)
+            .lock(&tx, "FOR UPDATE OF q SKIP LOCKED")
+            .text(
+                ") UPDATE send_queue SET phase = 0, claim_id = NULL, claim_owner = NULL, \
              lease_until = NULL WHERE phase = 1 \
              AND (tenant_id, message_id) IN (SELECT c_tenant, c_message FROM c) \
              RETURNING tenant_id, lane, not_before",
-        )
-        .all(&tx)
-        .await?;
+            )
+            .all(&tx)
+            .await?;
         let mut ready: BTreeMap<(TenantId, i64), Timestamp> = BTreeMap::new();
         for row in &rows {
             let at = row.time("not_before")?;
