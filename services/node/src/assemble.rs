@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::{
     absent::{NoDelivery, NoWorker},
     cli::Role,
+    common::Common,
     config::NodeConfig,
     maintenance,
     peers::Peers,
@@ -52,6 +53,8 @@ pub struct Node {
     http: Option<(ServerHandle, SocketAddr)>,
     /// Answers the other processes.
     rpc: Option<RpcServer>,
+    /// Lives as long as the roles that use it.
+    _common: Option<Common>,
 }
 
 impl Node {
@@ -66,17 +69,26 @@ impl Node {
             Some(key) => Arc::new(SeededChance(MacKey(key))),
             None => Arc::new(OsChance),
         };
+        let mut common = Common::of(config, &store)?;
         let delivery = config.has(Role::Delivery).then(|| {
-            let tokens = Arc::new(MemoryTokens::default());
+            let tokens = match &mut common {
+                Some(common) => common.tokens(),
+                None => Arc::new(MemoryTokens::default()),
+            };
             Delivery::start(DeliveryConfig::default(), &store, clock.clone(), tokens)
         });
-        let hints: Arc<dyn DeliveryApi> = match &delivery {
-            Some(delivery) => Arc::new(delivery.clone()),
-            None => Arc::new(NoDelivery),
+        let own = delivery.clone().map(|own| -> Arc<dyn DeliveryApi> { Arc::new(own) });
+        let hints: Arc<dyn DeliveryApi> = match (&mut common, own) {
+            (Some(common), own) => common.delivery(own),
+            (None, Some(own)) => own,
+            (None, None) => Arc::new(NoDelivery),
         };
         let worker = if config.has(Role::Worker) {
-            let settings = WorkerConfig::default();
-            Some(Worker::start(settings, store.clone(), clock.clone(), Arc::clone(&hints)).await?)
+            let mut parts = WorkerParts::over(store.clone(), clock.clone(), Arc::clone(&hints));
+            if let Some(common) = &common {
+                parts.timers = common.timers();
+            }
+            Some(Worker::start_with(WorkerConfig::default(), parts).await?)
         } else {
             None
         };
@@ -102,6 +114,7 @@ impl Node {
             maintenance: None,
             http: None,
             rpc,
+            _common: common,
         };
         if node.worker.is_some() {
             let (trigger, shutdown) = Shutdown::new();

@@ -62,6 +62,16 @@ pub struct NodeArgs {
         hide_env_values = true
     )]
     pub rpc_secret: Option<String>,
+    /// Redis that the processes of the install share: `redis://HOST:6379`, or `rediss://...`. It holds
+    /// no truth: without it everything still happens, a little later.
+    #[arg(
+        long,
+        env = "PARCOURS_REDIS_URL",
+        value_name = "URL",
+        global = true,
+        hide_env_values = true
+    )]
+    pub redis_url: Option<String>,
     /// How many links that are none of ours one network may ask for before it gets 429. Real
     /// links always work.
     #[arg(

@@ -29,6 +29,8 @@ pub struct NodeConfig {
     pub roles: Vec<Role>,
     /// How this process meets the others of its install.
     pub peers: PeerConfig,
+    /// What they share besides the database.
+    pub redis_url: Option<String>,
     /// How guessed links are dealt with.
     pub guesses: GuessLimits,
     /// Whether /mailbox is served.
@@ -72,6 +74,7 @@ impl NodeConfig {
             listen: args.listen,
             roles: args.roles.clone(),
             peers: PeerConfig::from_args(args)?,
+            redis_url: args.redis_url.clone(),
             guesses: GuessLimits { rate: args.link_guesses, proxies: args.trusted_proxies },
             mailbox_page: args.mailbox_page,
             product_clock_start: None,

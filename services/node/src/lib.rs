@@ -6,6 +6,7 @@ mod absent;
 pub mod assemble;
 pub mod cli;
 pub mod command;
+mod common;
 pub mod config;
 pub mod demo;
 mod exit;

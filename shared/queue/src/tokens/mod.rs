@@ -10,6 +10,7 @@
 //! otherwise forfeit slots to mere scheduling); in the second case the interval is stretched to
 //! `(period + width) / count`, which pays for the width with at most 2 % of the rate.
 
+mod census;
 mod memory;
 mod pace;
 mod redis;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use parcours_domain::{Name, Rate, TenantId, hash::sha256_head};
 
 pub use self::{
+    census::{Census, CensusTimes},
     memory::MemoryTokens,
     redis::{RedisTokens, SKEW_MAX, SlotClock},
 };

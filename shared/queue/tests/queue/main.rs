@@ -2,6 +2,8 @@
 //! only a shared server can get wrong. Figures: `cargo test -p parcours-queue --release -- --ignored
 //! --nocapture figures`.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 mod figures;
 mod ground;
 mod hints;
