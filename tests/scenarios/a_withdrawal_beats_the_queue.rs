@@ -18,6 +18,8 @@ use parcours_tests::{
     scaled,
 };
 
+use serde_json::json;
+
 use crate::campaign::{Campaign, House, one_click, percentile, user};
 
 const CONNECTIONS: usize = 8;
@@ -101,6 +103,12 @@ fn account(campaign: &Campaign, name: &str, withdrawn: &Withdrawn, leaving_most:
     assert!(refused.len() + got <= withdrawn.at.len());
 }
 
+/// Whose messages the next hop holds.
+fn held(campaign: &Campaign) -> BTreeSet<String> {
+    let user = |to: &String| to.split_once('@').map(|(user, _)| user.to_owned());
+    campaign.sink.holding().iter().filter_map(user).collect()
+}
+
 #[test]
 fn against_a_stalled_next_hop() {
     let data = tempfile::tempdir().unwrap();
@@ -111,23 +119,23 @@ fn against_a_stalled_next_hop() {
     let (before, behind) = (Gate::default(), Gate::default());
     campaign.sink.rule(Rule::hold(At::Rcpt, &before).times(CONNECTIONS / 2));
     campaign.sink.rule(Rule::hold(At::Dot, &behind));
+    // Nothing leaves while they are queued, so that no connection gives up before all have withdrawn.
+    campaign.post("/v1/halt", json!({"reason": "the queue is filled"}));
     campaign.everybody("Sale");
     assert_eq!(campaign.messages("queued").len(), subscribers());
+    campaign.post("/v1/unhalt", json!({}));
     campaign.runtime.block_on(async {
         before.reached(CONNECTIONS / 2).await;
         behind.reached(CONNECTIONS / 2).await;
     });
     // Those whose message is already leaving are among those who withdraw.
-    let held: BTreeSet<String> = campaign
-        .sink
-        .holding()
-        .iter()
-        .filter_map(|to| to.split_once('@').map(|(user, _)| user.to_owned()))
-        .collect();
+    let held = held(&campaign);
     assert_eq!(held.len(), CONNECTIONS);
     let others = campaign.contacts.keys().filter(|user| !held.contains(*user));
     let who: Vec<String> = held.iter().chain(others).take(subscribers() / 2).cloned().collect();
     let withdrawn = withdraw(&campaign, &links, &who);
+    let still = self::held(&campaign);
+    assert_eq!(still, held, "the server's patience ended before the last had withdrawn");
     campaign.sink.clear_rules();
     before.open();
     behind.open();

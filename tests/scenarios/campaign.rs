@@ -169,6 +169,11 @@ impl Campaign {
         self.runtime.block_on(self.ask("GET", path, None))
     }
 
+    /// POST that must be answered with 2xx.
+    pub fn post(&self, path: &str, body: Value) -> Value {
+        self.runtime.block_on(self.ask("POST", path, Some(body)))
+    }
+
     /// Does this for each, many at once; the answers in any order.
     async fn each<T, R, F: Future<Output = R>>(
         items: impl IntoIterator<Item = T>,

@@ -263,11 +263,16 @@ mod tests {
     use sea_orm::SqlxSqliteConnector;
 
     use super::{Insert, in_rows, sqlite_chunk_len};
-    use crate::side::sql::{Sql, vals};
+    use crate::side::{
+        consent::LEAVING,
+        inbox::ABSORBED,
+        messages::OF_HANDLE,
+        sql::{Sql, vals},
+    };
 
-    /// On SQLite a list of keys must be looked up, not met by reading the whole table.
+    /// On SQLite keys must be looked up, not met by reading the whole table or all of a brand.
     #[tokio::test]
-    async fn lists_of_keys_use_the_index() {
+    async fn what_is_asked_often_uses_the_index() {
         let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
         let pool = pool.connect("sqlite::memory:").await.unwrap();
         let on = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
@@ -292,6 +297,16 @@ mod tests {
         let plan = in_rows(sql, three).all(&on).await.unwrap();
         let first: String = plan.first().unwrap().get("detail").unwrap();
         assert!(first.starts_with("SEARCH"), "{claims}: {first}");
+        // What is asked at each withdrawal must not read whatever the brand has.
+        let absorbed = ABSORBED.concat().replacen("= ", "= $1 ", 1) + "($2)";
+        for statement in [&absorbed, LEAVING, OF_HANDLE] {
+            let text = format!("EXPLAIN QUERY PLAN {statement}");
+            let plan = Sql::new(&text, vals![vec![1_u8], vec![2_u8]]).all(&on).await.unwrap();
+            for step in plan {
+                let step: String = step.get("detail").unwrap();
+                assert!(!step.contains("(tenant_id=?)"), "{statement}: {step}");
+            }
+        }
         // An empty list is no statement at all.
         assert_eq!(Insert::new("contact", &["id"]).run(&on, Vec::new()).await.unwrap(), 0);
     }

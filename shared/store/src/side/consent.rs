@@ -64,6 +64,15 @@ pub struct ConsentDoor {
     pub(crate) store: Store,
 }
 
+/// How many messages of a contact (`$2`) of a brand (`$1`) are between final commit and recorded
+/// outcome. First the few rows that are leaving, of everybody, and then in this order: otherwise
+/// SQLite reads all messages of the brand.
+pub(crate) const LEAVING: &str = "WITH q AS MATERIALIZED (SELECT tenant_id, message_id \
+     FROM send_queue WHERE phase = 2 AND class <> 'test') SELECT count(*) AS n \
+     FROM q CROSS JOIN message m CROSS JOIN contact c \
+     WHERE q.tenant_id = $1 AND m.tenant_id = q.tenant_id AND m.id = q.message_id \
+     AND c.tenant_id = m.tenant_id AND c.id = m.contact_id AND (c.id = $2 OR c.merged_into = $2)";
+
 impl ConsentDoor {
     /// Appends facts of one contact in one commit. After it returns, no final commit of a message
     /// judged before can pass against them.
@@ -93,15 +102,7 @@ impl ConsentDoor {
     pub async fn leaving(&self, tenant: TenantId, contact: ContactId) -> Result<u64, StoreError> {
         let on = self.store.db().read();
         let contact = inbox::live_contact(on, tenant, contact).await?;
-        let row = Sql::new(
-            "SELECT count(*) AS n FROM send_queue q \
-             JOIN message m ON m.tenant_id = q.tenant_id AND m.id = q.message_id \
-             JOIN contact c ON c.tenant_id = m.tenant_id AND c.id = m.contact_id \
-             WHERE q.phase = 2 AND q.class <> 'test' AND q.tenant_id = $1 AND (c.id = $2 OR c.merged_into = $2)",
-            vals![tenant.0, contact.0],
-        )
-        .one(on)
-        .await?;
+        let row = Sql::new(LEAVING, vals![tenant.0, contact.0]).one(on).await?;
         row.map_or(Ok(0), |row| Ok(row.get::<i64>("n")?.unsigned_abs()))
     }
 

@@ -212,28 +212,43 @@ pub(crate) async fn aliases(
     tenant: TenantId,
     contacts: &[ContactId],
 ) -> Result<Vec<(ContactId, ContactId)>, StoreError> {
-    let mut found = Vec::new();
-    for chunk in contacts.chunks(ROWS_MAX) {
-        let rows = Sql::default()
-            .text("SELECT a.id AS first_id, b.id AS second_id, a.merged_into AS live_id FROM contact a ")
-            .text("LEFT JOIN contact b ON b.tenant_id = a.tenant_id AND b.merged_into = a.id ")
-            .text("WHERE a.tenant_id = ")
-            .arg(tenant.0)
-            .text(" AND a.merged_into IN ")
-            .list(chunk.iter().map(|contact| contact.0.into()))
-            .text(" ORDER BY a.id, b.id")
-            .all(on)
-            .await?;
-        for row in rows {
-            let live: ContactId = row.id("live_id")?;
-            found.push((row.id("first_id")?, live));
-            if let Some(second) = row.id_opt("second_id")? {
-                found.push((second, live));
-            }
+    let mut found: Vec<(ContactId, ContactId)> = absorbed(on, tenant, contacts).await?;
+    if !found.is_empty() {
+        let first: BTreeMap<ContactId, ContactId> = found.iter().copied().collect();
+        let ids: Vec<ContactId> = first.keys().copied().collect();
+        for (second, into) in absorbed(on, tenant, &ids).await? {
+            found.extend(first.get(&into).map(|live| (second, *live)));
         }
     }
     found.sort();
     found.dedup();
+    Ok(found)
+}
+
+/// Before the brand, and before a list of absorbers.
+pub(crate) const ABSORBED: [&str; 2] =
+    ["SELECT id, merged_into FROM contact WHERE tenant_id = ", " AND merged_into IN "];
+
+/// The contacts that one of these has absorbed itself, each with that one. One table at a time: with
+/// a join, SQLite reads all contacts of the brand.
+async fn absorbed(
+    on: &impl ConnectionTrait,
+    tenant: TenantId,
+    contacts: &[ContactId],
+) -> Result<Vec<(ContactId, ContactId)>, StoreError> {
+    let mut found = Vec::new();
+    for chunk in contacts.chunks(ROWS_MAX) {
+        let rows = Sql::default()
+            .text(ABSORBED[0])
+            .arg(tenant.0)
+            .text(ABSORBED[1])
+            .list(chunk.iter().map(|contact| contact.0.into()))
+            .all(on)
+            .await?;
+        for row in rows {
+            found.push((row.id("id")?, row.id("merged_into")?));
+        }
+    }
     Ok(found)
 }
 

@@ -151,6 +151,11 @@ pub struct MessageFilter {
 /// The bytes of a v7 id that are its moment (RFC 9562, section 5.7).
 const V7_TIME_BYTES: usize = 6;
 
+/// Messages of whoever has a handle (`$2`) in a brand (`$1`). Joined in this order: the other way
+/// SQLite reads all messages of the brand.
+pub(crate) const OF_HANDLE: &str = "SELECT m.id FROM contact c CROSS JOIN message m \
+     WHERE m.tenant_id = c.tenant_id AND m.contact_id = c.id AND c.tenant_id = $1 AND c.handle = $2";
+
 impl TenantStore {
     /// One message.
     ///
@@ -175,13 +180,7 @@ impl TenantStore {
             return Ok(Some(message));
         }
         let on = self.db().read();
-        let rows = Sql::new(
-            "SELECT m.id FROM contact c JOIN message m ON m.tenant_id = c.tenant_id \
-             AND m.contact_id = c.id WHERE c.tenant_id = $1 AND c.handle = $2",
-            vals![self.tenant().0, handle.0.to_vec()],
-        )
-        .all(on)
-        .await?;
+        let rows = Sql::new(OF_HANDLE, vals![self.tenant().0, handle.0.to_vec()]).all(on).await?;
         for row in rows {
             let other: MessageId = row.id("id")?;
             if other.bytes()[V7_TIME_BYTES..] == id.bytes()[V7_TIME_BYTES..] {
