@@ -25,6 +25,8 @@ pub struct House {
     pub connections: usize,
     /// `rsa`, `ed25519`, or none: how its mail is signed.
     pub dkim: Option<&'static str>,
+    /// What the brand may send, such as `20/s`.
+    pub rate: Option<&'static str>,
 }
 
 /// A run that sends at once, for each of two events.
@@ -49,6 +51,7 @@ steps:
 /// The brand's documents; its sender sends to `port`.
 fn documents(house: &House, port: u16) -> String {
     let connections = house.connections;
+    let rate = house.rate.map_or(String::new(), |rate| format!("rate: {rate}"));
     let dkim = house.dkim.map_or(String::new(), |algorithm| {
         format!(
             "dkim: [{{ selector: s1, domain: shop.example, algorithm: {algorithm}, \
@@ -72,6 +75,7 @@ public_url: https://news.shop.example
 time_zone: Europe/London
 locale: en-GB
 defaults: {{ sender: main }}
+{rate}
 ---
 apiVersion: parcours/v1
 kind: Sender

@@ -9,6 +9,7 @@ mod a_backend_ends_during_commit;
 mod a_brand_moves_without_a_double;
 mod a_frozen_owner_blocks_nobody;
 mod a_full_disk_loses_nothing;
+mod a_lost_redis_loosens_no_limit;
 mod a_moved_clock_fires_nothing_early;
 mod a_restored_backup_sends_nothing_twice;
 mod a_stop_waits_for_every_reply;

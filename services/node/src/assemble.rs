@@ -17,7 +17,7 @@ use parcours_kit::{
 use parcours_queue::tokens::MemoryTokens;
 use parcours_store::{Store, StoreError, StoredClock, SweepCounts, keep::RestoredFrom};
 use parcours_wire::{DeliveryApi, WorkerApi};
-use parcours_worker::{Worker, WorkerConfig, WorkerHandle};
+use parcours_worker::{Worker, WorkerConfig, WorkerHandle, WorkerParts};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -70,19 +70,9 @@ impl Node {
             None => Arc::new(OsChance),
         };
         let mut common = Common::of(config, &store)?;
-        let delivery = config.has(Role::Delivery).then(|| {
-            let tokens = match &mut common {
-                Some(common) => common.tokens(),
-                None => Arc::new(MemoryTokens::default()),
-            };
-            Delivery::start(DeliveryConfig::default(), &store, clock.clone(), tokens)
-        });
-        let own = delivery.clone().map(|own| -> Arc<dyn DeliveryApi> { Arc::new(own) });
-        let hints: Arc<dyn DeliveryApi> = match (&mut common, own) {
-            (Some(common), own) => common.delivery(own),
-            (None, Some(own)) => own,
-            (None, None) => Arc::new(NoDelivery),
-        };
+        let delivery =
+            config.has(Role::Delivery).then(|| start_delivery(&store, &clock, common.as_mut()));
+        let hints = senders(delivery.as_ref(), common.as_mut());
         let worker = if config.has(Role::Worker) {
             let mut parts = WorkerParts::over(store.clone(), clock.clone(), Arc::clone(&hints));
             if let Some(common) = &common {
@@ -264,6 +254,28 @@ impl Node {
         }
         drop(self.consent);
         self.store.close().await;
+    }
+}
+
+fn start_delivery(
+    store: &Store,
+    clock: &Arc<ProductClock>,
+    common: Option<&mut Common>,
+) -> DeliveryHandle {
+    let tokens = match common {
+        Some(common) => common.tokens(),
+        None => Arc::new(MemoryTokens::default()),
+    };
+    Delivery::start(DeliveryConfig::default(), store, Arc::clone(clock) as Arc<dyn Clock>, tokens)
+}
+
+/// Who is told of queued messages: all who send and can be told.
+fn senders(own: Option<&DeliveryHandle>, common: Option<&mut Common>) -> Arc<dyn DeliveryApi> {
+    let own = own.map(|own| -> Arc<dyn DeliveryApi> { Arc::new(own.clone()) });
+    match (common, own) {
+        (Some(common), own) => common.delivery(own),
+        (None, Some(own)) => own,
+        (None, None) => Arc::new(NoDelivery),
     }
 }
 

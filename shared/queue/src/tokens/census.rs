@@ -114,9 +114,8 @@ mod tests {
     fn fewer_are_believed_only_after_a_while() {
         let (mut lately, begun) = (Lately::default(), Instant::now());
         let within = Duration::from_secs(15);
-        let mut at = |seconds, count| {
-            lately.highest(count, begun + Duration::from_secs(seconds), within)
-        };
+        let mut at =
+            |seconds, count| lately.highest(count, begun + Duration::from_secs(seconds), within);
         assert_eq!([at(0, 3), at(2, 1), at(15, 1), at(16, 1), at(17, 2)], [3, 3, 3, 1, 2]);
     }
 }
