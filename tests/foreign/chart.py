@@ -11,6 +11,7 @@ import difflib
 import json
 import os
 import pathlib
+import re
 import sys
 
 import helm_python as helm
@@ -53,7 +54,7 @@ class Chart:
         for name, text in sorted(self.files(values).items()):
             if text.strip():
                 parts.append(f"# {name}\n{text.strip()}\n")
-        return "\n".join(parts)
+        return "\n".join(line.rstrip() for line in "\n".join(parts).splitlines()) + "\n"
 
     def objects(self, values):
         found = []
@@ -115,12 +116,18 @@ def refusal(work):
 # --- the checks
 
 
+def brief(text):
+    """Without what `monitored` compares: the alert rules and the dashboard."""
+    text = re.sub(r"\n  groups:\n(?:  .*\n|\n)*", "\n  groups: (files/alerts.yaml)\n", text)
+    return re.sub(r"(parcours.json: \|-\n)(?:    .*\n)*", r"\1    (files/dashboard.json)\n", text)
+
+
 def golden(chart):
     """Each set renders what is kept."""
     faults = []
     for name, values in chart.sets.items():
         kept = chart.folder.parent / "golden" / f"{name}.yaml"
-        text = chart.text(values)
+        text = brief(chart.text(values))
         if os.environ.get("PARCOURS_BLESS"):
             kept.parent.mkdir(exist_ok=True)
             kept.write_text(text)
@@ -477,18 +484,19 @@ def fitting(chart):
     return checked, faults
 
 
-def environment(chart):
-    """Not a check: the names of all environment variables that containers get."""
-    found = set()
-    for values in chart.sets.values():
-        for _, template in pods(chart.objects(values)):
-            for container in template["spec"]["containers"]:
-                found |= {one["name"] for one in container.get("env", [])}
-                found |= {"arg:" + one for one in container.get("args", [])[:1]}
-    return len(found), sorted(found)
+def monitored(chart):
+    """The alert rules and the dashboard arrive as they are."""
+    objects = {one["kind"]: one for one in chart.objects(chart.sets["full"]) if one["kind"] in ("PrometheusRule", "ConfigMap")}
+    rules, board = (pathlib.Path(chart.path, "files", name).read_text() for name in ("alerts.yaml", "dashboard.json"))
+    faults = []
+    if objects["PrometheusRule"]["spec"] != yaml.safe_load(rules):
+        faults.append("the rules are not those of files/alerts.yaml")
+    if json.loads(objects["ConfigMap"]["data"]["parcours.json"]) != json.loads(board):
+        faults.append("the dashboard is not that of files/dashboard.json")
+    return 2, faults
 
 
-CHECKS = [golden, lint, kubernetes, restricted, effects, schema, guards, secrets, network, fitting, environment]
+CHECKS = [golden, lint, kubernetes, restricted, effects, schema, guards, secrets, network, fitting, monitored]
 
 if __name__ == "__main__":
     wanted, path, sets = sys.argv[1:4]
