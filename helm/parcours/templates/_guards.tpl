@@ -18,6 +18,12 @@ What must not be rendered, each with what to do. Included once, by the secrets' 
 {{- if and $kind.autoscaling.enabled (gt (int $kind.autoscaling.minReplicas) (int $kind.autoscaling.maxReplicas)) -}}
 {{- fail (printf "%s.autoscaling.minReplicas is above maxReplicas" $name) -}}
 {{- end -}}
+{{- if and $kind.autoscaling.enabled (not (dig "requests" "cpu" "" $kind.resources)) -}}
+{{- fail (printf "%s.autoscaling goes by the share of the CPU asked for: give %s.resources.requests.cpu, or common.resources" $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.monitoring.podMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.metricsFrom) -}}
+{{- fail "monitoring.podMonitor.enabled needs networkPolicy.metricsFrom: the peers that may read metrics, such as Prometheus' namespace" -}}
 {{- end -}}
 {{- range $name := list "ingress" "httpRoute" -}}
 {{- $routes := index $.Values $name -}}
