@@ -83,7 +83,8 @@ fn roles() {
     let named: BTreeSet<_> = started.into_iter().collect();
     assert_eq!(named, known, "every role runs in the cluster, and no other");
     let kinds = include_str!("../../helm/parcours/templates/_names.tpl");
-    let kinds = kinds.split("define \"parcours.kinds\"").nth(1).and_then(|text| text.lines().nth(1));
+    let kinds =
+        kinds.split("define \"parcours.kinds\"").nth(1).and_then(|text| text.lines().nth(1));
     let kinds: BTreeSet<_> = kinds.unwrap().split(' ').map(str::to_owned).collect();
     assert_eq!(kinds, known);
 }
@@ -154,7 +155,8 @@ fn every_alert_is_tried_out() {
 #[test]
 fn times_of_a_stop() {
     let product = include_str!("../../services/node/src/assemble.rs");
-    for constant in ["HTTP_STOP_S: u64 = 10;", "DELIVERY_STOP: Duration = Duration::from_secs(610);"]
+    for constant in
+        ["HTTP_STOP_S: u64 = 10;", "DELIVERY_STOP: Duration = Duration::from_secs(610);"]
     {
         assert!(product.contains(constant), "changed: {constant} Change the chart's guards, too");
     }

@@ -7,6 +7,7 @@
 
 mod a_backend_ends_during_commit;
 mod a_brand_moves_without_a_double;
+mod a_cluster_by_one_command;
 mod a_frozen_owner_blocks_nobody;
 mod a_full_disk_loses_nothing;
 mod a_moved_clock_fires_nothing_early;

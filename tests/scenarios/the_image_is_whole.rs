@@ -43,7 +43,8 @@ fn succeeded(output: &Output) -> String {
 #[test]
 fn what_is_copied_is_there_and_is_let_through() {
     let ignore = include_str!("../../deploy/Dockerfile.dockerignore");
-    let lets_through: BTreeSet<_> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let lets_through: BTreeSet<_> =
+        ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
     assert_eq!(lets_through, copied().into_iter().collect());
     for source in copied() {
         assert!(repository().join(source).exists(), "{source}");
@@ -82,7 +83,9 @@ fn the_base_is_our_toolchain_and_the_end_is_small_and_unprivileged() {
         for line in fs::read_to_string(compose).unwrap().lines() {
             let Some((_, image)) = line.split_once("image: ") else { continue };
             let tag = image.rsplit_once(':').map(|(_, tag)| tag.trim_start_matches('v'));
-            let exact = tag.is_some_and(|tag| tag.matches('.').count() >= 1 && tag.starts_with(|c: char| c.is_ascii_digit()));
+            let exact = tag.is_some_and(|tag| {
+                tag.matches('.').count() >= 1 && tag.starts_with(|c: char| c.is_ascii_digit())
+            });
             assert!(exact, "not one version: {image}");
         }
     }
@@ -100,7 +103,8 @@ fn nothing_is_in_it_but_the_binary_and_what_it_names() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("image");
     laid_out(&root);
-    let listed = Command::new("find").arg(&root).args(["-type", "f", "-printf", "%P %Ts\\n"]).output();
+    let listed =
+        Command::new("find").arg(&root).args(["-type", "f", "-printf", "%P %Ts\\n"]).output();
     let mut files = BTreeSet::new();
     for line in succeeded(&listed.unwrap()).lines() {
         let (name, date) = line.split_once(' ').unwrap();
@@ -112,8 +116,13 @@ fn nothing_is_in_it_but_the_binary_and_what_it_names() {
         ["libc.so.6", "libm.so.6", "libgcc_s.so.1"].iter().any(|end| name.ends_with(end))
     };
     let rest: Vec<_> = files.iter().filter(|name| !loader(name) && !c_library(name)).collect();
-    let expected =
-        ["etc/group", "etc/nsswitch.conf", "etc/passwd", "etc/ssl/certs/ca-certificates.crt", "parcours"];
+    let expected = [
+        "etc/group",
+        "etc/nsswitch.conf",
+        "etc/passwd",
+        "etc/ssl/certs/ca-certificates.crt",
+        "parcours",
+    ];
     assert_eq!(rest, expected, "the slim base has no other library");
     assert_eq!(files.iter().filter(|name| c_library(name)).count(), 3);
 }
@@ -132,7 +141,9 @@ fn it_runs_with_nothing_else_by_an_unprivileged_user() {
     let inside = |arguments: &[&str]| {
         let mut command = Command::new("chroot");
         command.arg(format!("--userspec={USER}:{USER}")).arg(&root).arg("/parcours");
-        command.args(arguments).env_clear().env("PARCOURS_DATA", "/data").output().unwrap()
+        command.args(arguments).env_clear();
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("PARCOURS_DATA", "/data");
+        command.output().unwrap()
     };
     let key = succeeded(&inside(&["key", "create"]));
     assert!(key.lines().last().is_some_and(|line| line.starts_with("sk_")), "{key}");
