@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::json;
 
 use crate::{
-    api::{Api, until},
+    api::{Api, URLENCODED, until},
     ground::Ground,
     the_chart_keeps_its_word::repository,
 };
@@ -110,7 +110,8 @@ fn everything_starts_comes_back_and_ends() {
     }
 }
 
-/// The brand of the demo, unchanged, by a gateway; an event for it, by a worker.
+/// The brand of the demo, unchanged, by a gateway; an order, by a worker; the message that a
+/// journey sends, by a delivery; its link, by the consent pages; what was said, by a gateway again.
 fn takes_the_demo(ground: &Ground, cluster: &Cluster) {
     let command = |arguments: &[&str]| {
         let mut command = parcours(ground.data.path());
@@ -123,8 +124,30 @@ fn takes_the_demo(ground: &Ground, cluster: &Cluster) {
     let brand = repository().join("services/node/demo/brand");
     command(&["apply", brand.to_str().unwrap()]);
     let key = command(&["key", "create", "--brand", "sillon"]);
-    let api = Api::at(cluster.url("worker-1"), key.lines().last().unwrap());
-    api.post("/v1/track", &json!({"userId": "u1", "event": "Looked", "messageId": "m1"}));
-    let found = api.get("/v1/contacts?user_id=u1");
-    assert_eq!(found["items"].as_array().map(Vec::len), Some(1), "{found}");
+    let key = key.lines().last().unwrap();
+    let (gateway, worker) =
+        (Api::at(cluster.url("gateway-1"), key), Api::at(cluster.url("worker-1"), key));
+    let traits = json!({"email": "ada@example.org"});
+    worker.post("/v1/identify", &json!({"userId": "u1", "messageId": "m1", "traits": traits}));
+    let found = gateway.get("/v1/contacts?user_id=u1");
+    let contact = found["items"][0]["id"].as_str().unwrap().to_owned();
+    let consents = format!("/v1/contacts/{contact}/consents");
+    let fact = json!({"kind": "given", "topic": "conseils", "source": "checkout"});
+    gateway.post_once(&consents, "c1", &json!({"facts": [fact]}));
+    let order = json!({"quantity": 2});
+    let order =
+        json!({"userId": "u1", "messageId": "m2", "event": "Order Completed", "properties": order});
+    worker.post("/v1/track", &order);
+
+    let message = until("the message is in the mailbox", || {
+        gateway.get("/v1/mailbox")["items"][0]["message"].as_str().map(str::to_owned)
+    });
+    let (_, letter) = gateway.send("GET", &format!("/v1/mailbox/{message}"), None);
+    let link = letter.split("List-Unsubscribe:").nth(1).unwrap().split(['<', '>']).nth(1).unwrap();
+    let path: String = link.split_whitespace().collect();
+    let path = &path[path.find("/u/").unwrap()..];
+    let pages = Api::at(cluster.url("consent-1"), "none");
+    assert_eq!(pages.visit("POST", path, Some(URLENCODED)).status, 200);
+    let standing = gateway.get(&consents).to_string();
+    assert!(standing.contains("withdrawn"), "{standing}");
 }
