@@ -1,5 +1,5 @@
-//! The whole way on PostgreSQL: events in, a letter out, the server killed and started again; a
-//! second worker on the same database is refused and says so.
+//! The whole way on PostgreSQL: events in, a letter out, the server killed and started again; who
+//! must be alone on the database is refused beside it and says so.
 
 use std::process::Command;
 
@@ -56,7 +56,8 @@ fn events_in_a_letter_out_through_a_kill() {
     let sent = api.all("/v1/messages?status=sent");
     assert_eq!(sent.len(), 100, "one message for each order, through the kill");
 
-    let second = on(&database, data.path()).output().expect("the binary starts");
+    let resume = ["restore", "--resume"];
+    let second = on(&database, data.path()).args(resume).output().expect("the binary starts");
     let cried = String::from_utf8_lossy(&second.stderr);
     assert!(
         !second.status.success()

@@ -12,7 +12,7 @@ use parcours_domain::{Timestamp, hash::MacKey};
 use parcours_gateway::{GatewayState, Limits};
 use parcours_kit::{
     Chance, Clock, OsChance, ProductClock, Readiness, SeededChance, Shutdown, ShutdownTrigger,
-    health::Phase, machine_now,
+    health::Phase, machine_now, rpc::RpcServer,
 };
 use parcours_queue::tokens::MemoryTokens;
 use parcours_store::{Store, StoreError, StoredClock, SweepCounts, keep::RestoredFrom};
@@ -25,6 +25,7 @@ use crate::{
     cli::Role,
     config::NodeConfig,
     maintenance,
+    peers::Peers,
 };
 
 /// How long HTTP requests in progress may take when the process stops.
@@ -49,6 +50,8 @@ pub struct Node {
     readiness: Arc<Readiness>,
     maintenance: Option<(ShutdownTrigger, JoinHandle<()>)>,
     http: Option<(ServerHandle, SocketAddr)>,
+    /// Answers the other processes.
+    rpc: Option<RpcServer>,
 }
 
 impl Node {
@@ -57,7 +60,8 @@ impl Node {
     /// # Errors
     /// The store cannot be opened or is held by another process, or the port is taken.
     pub async fn start(config: &NodeConfig) -> anyhow::Result<Self> {
-        let (store, clock) = open(config).await?;
+        let peers = Peers::prepare(config).await?;
+        let (store, clock) = open(config, peers.as_ref().and_then(Peers::address)).await?;
         let chance: Arc<dyn Chance> = match config.seeded_chance {
             Some(key) => Arc::new(SeededChance(MacKey(key))),
             None => Arc::new(OsChance),
@@ -76,10 +80,7 @@ impl Node {
         } else {
             None
         };
-        let owners: Arc<dyn WorkerApi> = match &worker {
-            Some(worker) => Arc::new(worker.clone()),
-            None => Arc::new(NoWorker),
-        };
+        let (owners, hints, rpc) = meet(&store, peers, worker.as_ref(), hints);
         let consent = Arc::new(ConsentService::new(
             store.clone(),
             clock.clone(),
@@ -100,6 +101,7 @@ impl Node {
             readiness: Arc::new(Readiness::default()),
             maintenance: None,
             http: None,
+            rpc,
         };
         if node.worker.is_some() {
             let (trigger, shutdown) = Shutdown::new();
@@ -223,14 +225,20 @@ impl Node {
         }
     }
 
-    /// Stops in order: no new requests, then the actors, then delivery, then the store.
+    /// Stops in order: no new requests, from clients or others, then the actors, whose shards others take over at once, then
+    /// delivery, then the store.
     pub async fn stop(self) {
         self.readiness.set(Phase::Draining);
         if let Some((http, _)) = self.http {
             http.stop(true).await;
         }
+        // Before the actors: what others bring from now on they keep, for who has the shards next.
+        if let Some(rpc) = self.rpc {
+            rpc.stop().await;
+        }
         if let Some(worker) = self.worker {
             worker.stop().await;
+            self.store.release_shards().await;
         }
         if let Some(delivery) = self.delivery {
             delivery.stop(DELIVERY_STOP).await;
@@ -246,12 +254,43 @@ impl Node {
     }
 }
 
+/// Who takes events and hints: this process's worker and delivery, and with others, whichever has
+/// the contact or the lane. The others are answered from here on.
+fn meet(
+    store: &Store,
+    peers: Option<Peers>,
+    worker: Option<&WorkerHandle>,
+    delivery: Arc<dyn DeliveryApi>,
+) -> (Arc<dyn WorkerApi>, Arc<dyn DeliveryApi>, Option<RpcServer>) {
+    let own = worker.map(|worker| -> Arc<dyn WorkerApi> { Arc::new(worker.clone()) });
+    let absent = || -> Arc<dyn WorkerApi> { Arc::new(NoWorker) };
+    match peers {
+        Some(peers) => {
+            let router = Arc::new(peers.router(store, own.clone(), Arc::clone(&delivery)));
+            let rpc = peers.serve(own.unwrap_or_else(absent), delivery);
+            (Arc::clone(&router) as Arc<dyn WorkerApi>, router, rpc)
+        }
+        None => (own.unwrap_or_else(absent), delivery, None),
+    }
+}
+
 /// The open store, watched, and the product clock that it follows.
-async fn open(config: &NodeConfig) -> anyhow::Result<(Store, Arc<ProductClock>)> {
+async fn open(
+    config: &NodeConfig,
+    address: Option<String>,
+) -> anyhow::Result<(Store, Arc<ProductClock>)> {
     let mut opening = config.store()?;
+    opening.worker_address = address;
     opening.watcher = Some(Arc::new(maintenance::StoreMetrics));
     let store = Store::open(opening).await.map_err(explain_held)?;
-    let clock = Arc::new(clock_of(&store, config).await?);
+    let clock = match clock_of(&store, config).await {
+        Ok(clock) => Arc::new(clock),
+        Err(error) => {
+            // In order, so that nobody waits for this worker's shards.
+            store.close().await;
+            return Err(error);
+        }
+    };
     let time = Arc::clone(&clock);
     store.follow_time(move || time.now());
     Ok((store, clock))

@@ -45,6 +45,23 @@ pub struct NodeArgs {
         global = true
     )]
     pub roles: Vec<Role>,
+    /// Where this process answers the other processes of its install; needed by the worker role
+    /// when there are several. Port 0 takes a free one.
+    #[arg(long, env = "PARCOURS_RPC_LISTEN", value_name = "ADDRESS:PORT", global = true)]
+    pub rpc_listen: Option<SocketAddr>,
+    /// What the others are told to call, when it is not the address of `--rpc-listen`.
+    #[arg(long, env = "PARCOURS_RPC_ADVERTISE", value_name = "HOST:PORT", global = true)]
+    pub rpc_advertise: Option<String>,
+    /// What all processes of the install know and nobody else, at least 16 characters: with it
+    /// events go to whichever worker owns their contact, in this process or another.
+    #[arg(
+        long,
+        env = "PARCOURS_RPC_SECRET",
+        value_name = "SECRET",
+        global = true,
+        hide_env_values = true
+    )]
+    pub rpc_secret: Option<String>,
     /// How many links that are none of ours one network may ask for before it gets 429. Real
     /// links always work.
     #[arg(
@@ -79,7 +96,7 @@ pub struct NodeArgs {
 pub enum Role {
     /// HTTP API.
     Gateway,
-    /// Contact actors and timers: one per database.
+    /// Contact actors and timers; several on one PostgreSQL share the contacts.
     Worker,
     /// Sending.
     Delivery,

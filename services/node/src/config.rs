@@ -7,7 +7,10 @@ use parcours_consent::GuessLimits;
 use parcours_domain::Timestamp;
 use parcours_store::{RootKeySource, StoreConfig};
 
-use crate::cli::{NodeArgs, Role};
+use crate::{
+    cli::{NodeArgs, Role},
+    peers::PeerConfig,
+};
 
 /// Everything a node needs to know before it starts.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// What this process does.
     pub roles: Vec<Role>,
+    /// How this process meets the others of its install.
+    pub peers: PeerConfig,
     /// How guessed links are dealt with.
     pub guesses: GuessLimits,
     /// Whether /mailbox is served.
@@ -66,6 +71,7 @@ impl NodeConfig {
             root_key_file: args.root_key_file.clone(),
             listen: args.listen,
             roles: args.roles.clone(),
+            peers: PeerConfig::from_args(args)?,
             guesses: GuessLimits { rate: args.link_guesses, proxies: args.trusted_proxies },
             mailbox_page: args.mailbox_page,
             product_clock_start: None,
@@ -101,6 +107,7 @@ impl NodeConfig {
         };
         let mut config = StoreConfig::new(url, root_key);
         config.worker_role = self.has(Role::Worker);
+        config.sole_worker = self.catching_up;
         config.product_clock_start = self.product_clock_start;
         Ok(config)
     }

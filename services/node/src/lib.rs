@@ -10,6 +10,7 @@ pub mod config;
 pub mod demo;
 mod exit;
 mod maintenance;
+pub mod peers;
 mod serve;
 
 pub use cli::Cli;

@@ -96,6 +96,15 @@ impl Watcher for StoreMetrics {
         metrics.observe("parcours_load_seconds", took.as_secs_f64(), &[]);
         metrics.observe("parcours_load_contacts", contacts as f64, &[]);
     }
+
+    fn fenced(&self, contacts: usize) {
+        telemetry::metrics().add("parcours_fenced_writes_total", contacts as u64, &[]);
+    }
+
+    fn shards(&self, held: usize) {
+        let held = i64::try_from(held).unwrap_or(i64::MAX);
+        telemetry::metrics().set("parcours_shards_held", held);
+    }
 }
 
 async fn clean(store: &Store, clock: &ProductClock) -> Result<(), StoreError> {

@@ -31,12 +31,21 @@ pub(crate) struct Shared {
     pub queued: AtomicUsize,
     /// A wake is on its way that will read the inbox: another says nothing new.
     pub wake_queued: AtomicBool,
+    /// The contact's shard is not held any more; the registry has forgotten the actor.
+    pub moved: AtomicBool,
 }
 
 /// A message with its work.
 pub(crate) struct Deliver(pub Work);
 
 impl Message for Deliver {
+    type Result = ();
+}
+
+/// The contact's shard is not held any more: look at [`Shared::moved`].
+pub(crate) struct LetGo;
+
+impl Message for LetGo {
     type Result = ();
 }
 
@@ -112,6 +121,10 @@ impl ContactActor {
             registry.wake(self.key, bulk_only);
         }
         drop(held);
+        if self.has_moved() {
+            self.let_go(ctx);
+            return;
+        }
         if (gone || bulk_only) && self.leave(&registry, ctx) {
             return;
         }
@@ -121,6 +134,20 @@ impl ContactActor {
                 actor.leave(&registry, ctx);
             }
         }));
+    }
+
+    fn has_moved(&self) -> bool {
+        self.shared.moved.load(Ordering::Acquire)
+    }
+
+    /// Refuses what waits. The registry has forgotten the address, so the actor ends by itself once
+    /// its mailbox is empty.
+    fn let_go(&mut self, ctx: &mut Context<Self>) {
+        self.registry = Weak::new();
+        self.pending.drain(..).for_each(Work::refuse_moved);
+        if let Some(idle) = self.idle.take() {
+            ctx.cancel_future(idle);
+        }
     }
 
     /// Leaves memory, unless something is on its way here. The registry forgets the address
@@ -140,9 +167,11 @@ impl Actor for ContactActor {
 }
 
 impl Drop for ContactActor {
-    /// An actor that still knows its registry did not leave: it died.
+    /// An actor that still knows its registry, and is known there, did not leave: it died.
     fn drop(&mut self) {
-        if let Some(registry) = self.registry.upgrade() {
+        if !self.has_moved()
+            && let Some(registry) = self.registry.upgrade()
+        {
             registry.died(self.key, self.generation);
         }
     }
@@ -153,6 +182,10 @@ impl Handler<Deliver> for ContactActor {
 
     fn handle(&mut self, Deliver(work): Deliver, ctx: &mut Context<Self>) {
         self.shared.queued.fetch_sub(1, Ordering::AcqRel);
+        if self.has_moved() {
+            work.refuse_moved();
+            return;
+        }
         if self.pending.len() >= self.limits.pending {
             if matches!(work, Work::Wake { .. }) {
                 self.shared.wake_queued.store(false, Ordering::Release);
@@ -173,6 +206,10 @@ impl Handler<Run> for ContactActor {
 
     fn handle(&mut self, _: Run, ctx: &mut Context<Self>) {
         self.run_scheduled = false;
+        if self.has_moved() {
+            self.let_go(ctx);
+            return;
+        }
         let Some(mut contact) = self.contact.take() else { return };
         let works = std::mem::take(&mut self.pending);
         // From here on a new wake has something new to say.
@@ -186,5 +223,13 @@ impl Handler<Run> for ContactActor {
             actor.contact = Some(contact);
             actor.settle(end, bulk_only, ctx);
         }));
+    }
+}
+
+impl Handler<LetGo> for ContactActor {
+    type Result = ();
+
+    fn handle(&mut self, _: LetGo, ctx: &mut Context<Self>) {
+        self.let_go(ctx);
     }
 }

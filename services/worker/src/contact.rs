@@ -16,11 +16,11 @@ use parcours_domain::{ContactId, TenantId, shard_of};
 use parcours_kit::clock::Clock;
 use parcours_queue::TimerIndex;
 use parcours_wire::{DeliveryApi, ItemOutcome};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     brands::Brands,
-    durable::Durable,
+    durable::{Durable, HeldShards},
     fold::{Memory, StepFn},
     work::{Permit, Replies, TimerGuard, Work},
 };
@@ -36,6 +36,15 @@ pub(crate) struct Deps {
     /// Told when a timer was indexed that may be due before the loop's next look.
     pub timers_changed: Notify,
     pub step: StepFn,
+    /// The shards whose contacts may be in memory.
+    pub held: watch::Receiver<Arc<HeldShards>>,
+}
+
+impl Deps {
+    /// Whether work for this contact is done here.
+    pub(crate) fn holds(&self, contact: ContactId) -> bool {
+        self.held.borrow().contains(shard_of(contact, self.durable.shards()))
+    }
 }
 
 /// What a cycle leaves to its actor.

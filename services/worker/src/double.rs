@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use parcours_domain::{
     AddressHash, Channel, ContactId, EmailAddress, EventId, EventKey, EventKind, Handle, InboxId,
-    MessageId, Name, RunId, TenantId, Timestamp, Value, ids::uuid_v7, value::Properties,
+    MessageId, Name, RunId, TenantId, Timestamp, Value, ids::uuid_v7, shard_of, value::Properties,
 };
 use parcours_journey::{
     ContactState, Effect, Input, RunRow, RunState, RunStatus, SendRequest, Step, TraceEntry,
@@ -21,9 +21,12 @@ use parcours_kit::clock::ProductClock;
 use parcours_queue::{MemoryTimers, TimerEntry};
 use parcours_store::{Cause, StoreError};
 use parcours_wire::{AcceptedEvent, DeliveryApi, EventDay};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::{durable::*, fold::StepFn, worker::WorkerParts};
+
+/// Shards of this store.
+pub(crate) const SHARDS: u16 = 256;
 
 pub(crate) const TENANT: TenantId = TenantId(uuid_of(1));
 
@@ -102,6 +105,8 @@ pub(crate) struct Double {
     /// Commits take one each; close to none to make them wait.
     pub commits_allowed: Semaphore,
     pub commit_waiting: Notify,
+    /// All shards, unless a test says otherwise.
+    pub held: watch::Sender<Arc<HeldShards>>,
 }
 
 impl Double {
@@ -111,11 +116,17 @@ impl Double {
             inner,
             commits_allowed: Semaphore::new(1_000_000),
             commit_waiting: Notify::new(),
+            held: watch::Sender::new(Arc::new((0..SHARDS).map(|shard| (shard, 1)).collect())),
         })
     }
 
     pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// From now on these shards are held, under this epoch.
+    pub(crate) fn hold(&self, shards: impl Iterator<Item = u16>, epoch: i64) {
+        self.held.send_replace(Arc::new(shards.map(|shard| (shard, epoch)).collect()));
     }
 
     pub(crate) fn trick(&self, trick: Trick) {
@@ -256,7 +267,13 @@ impl Inner {
 #[async_trait]
 impl Durable for Double {
     fn shards(&self) -> u16 {
-        256
+        SHARDS
+    }
+    fn held(&self) -> watch::Receiver<Arc<HeldShards>> {
+        self.held.subscribe()
+    }
+    fn may_act(&self) -> bool {
+        true
     }
     async fn load(
         &self,
@@ -342,12 +359,14 @@ impl Durable for Double {
     }
     async fn timers_page(
         &self,
+        shard: u16,
         _: Option<TimerCursor>,
         _: usize,
     ) -> Result<(Vec<TimerEntry>, Option<TimerCursor>), StoreError> {
         let inner = self.inner();
-        let live = inner.timers.values().filter(|(_, held)| !held);
-        Ok((live.map(|(entry, _)| *entry).collect(), None))
+        let live = inner.timers.values().filter(|(_, held)| !held).map(|(entry, _)| *entry);
+        let of_shard = live.filter(|entry| shard_of(entry.contact, SHARDS) == shard);
+        Ok((of_shard.collect(), None))
     }
     async fn stuck_runs(&self, _: usize) -> Result<Vec<StuckRun>, StoreError> {
         let inner = self.inner();

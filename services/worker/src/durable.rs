@@ -1,7 +1,7 @@
 //! What the worker asks of the durable store, as a trait: the store in production, a double in
 //! tests. Types are the store's own; nothing is translated twice.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use parcours_domain::{
@@ -9,14 +9,14 @@ use parcours_domain::{
 };
 use parcours_queue::TimerEntry;
 pub use parcours_store::{
-    CommitOutcome, ContactCommit, InboxMarks, InboxRow, KnownKey, LoadWhat, Loaded, NewAddress,
-    NewEvent, NewInbox, NewMessage, NewQuarantine, TimerChange, TimerCursor,
+    CommitOutcome, ContactCommit, HeldShards, InboxMarks, InboxRow, KnownKey, LoadWhat, Loaded,
+    NewAddress, NewEvent, NewInbox, NewMessage, NewQuarantine, TimerChange, TimerCursor,
 };
 use parcours_store::{
     Committer, DocumentHead, DocumentRow, DocumentStatus, LoadKey, Loader, Store, StoreError,
     Sweep, TenantKeys, TimerRow,
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch};
 
 /// A key of an event as the store knows it: the hash and the stored day.
 pub type StoredKey = (EventKey, i64);
@@ -78,6 +78,12 @@ pub trait Durable: Send + Sync {
     /// How many shards the install has.
     fn shards(&self) -> u16;
 
+    /// The shards that this process takes work for, as they change.
+    fn held(&self) -> watch::Receiver<Arc<HeldShards>>;
+
+    /// Whether this process may act on them; false while it may have a successor.
+    fn may_act(&self) -> bool;
+
     /// Reads a contact, and its inbox if asked.
     async fn load(
         &self,
@@ -120,7 +126,7 @@ pub trait Durable: Send + Sync {
         version: u32,
     ) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Timer rows that are due, oldest first, after the mark.
+    /// Timer rows of the held shards that are due, oldest first, after the mark.
     async fn due_timers(
         &self,
         before: Timestamp,
@@ -128,20 +134,21 @@ pub trait Durable: Send + Sync {
         limit: usize,
     ) -> Result<Vec<TimerEntry>, StoreError>;
 
-    /// A page of all live timer rows, and where the next page begins, if there is one.
+    /// A page of a shard's live timer rows, and where the next page begins, if there is one.
     async fn timers_page(
         &self,
+        shard: u16,
         after: Option<TimerCursor>,
         limit: usize,
     ) -> Result<(Vec<TimerEntry>, Option<TimerCursor>), StoreError>;
 
-    /// Live runs that nothing will wake.
+    /// Live runs that nothing will wake, in whatever shard.
     async fn stuck_runs(&self, limit: usize) -> Result<Vec<StuckRun>, StoreError>;
 
-    /// Puts held timers of journeys that are not paused back; how many.
+    /// Puts held timers of journeys that are not paused back, in the held shards; how many.
     async fn release_held(&self, limit: usize) -> Result<u64, StoreError>;
 
-    /// Contacts with inbox rows, live lane first, on from the marks; so many rows of either lane
+    /// Contacts of the held shards with inbox rows, live lane first, on from the marks; so many rows of either lane
     /// (live, bulk). And the marks for the next pass.
     async fn inbox_contacts(
         &self,
@@ -190,6 +197,14 @@ impl StoreDurable {
 impl Durable for StoreDurable {
     fn shards(&self) -> u16 {
         self.store.shards()
+    }
+
+    fn held(&self) -> watch::Receiver<Arc<HeldShards>> {
+        self.store.held()
+    }
+
+    fn may_act(&self) -> bool {
+        self.store.may_act()
     }
 
     async fn load(
@@ -279,12 +294,13 @@ impl Durable for StoreDurable {
 
     async fn timers_page(
         &self,
+        shard: u16,
         after: Option<TimerCursor>,
         limit: usize,
     ) -> Result<(Vec<TimerEntry>, Option<TimerCursor>), StoreError> {
         let (sweep, limit) = (self.sweep.clone(), limit as u64);
         let (rows, next) =
-            self.at_home(async move { sweep.all_timers_page(after, limit).await }).await?;
+            self.at_home(async move { sweep.shard_timers_page(shard, after, limit).await }).await?;
         Ok((rows.iter().map(entry_of).collect(), next))
     }
 

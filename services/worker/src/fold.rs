@@ -329,7 +329,7 @@ impl Fold {
 pub(crate) const DUPLICATE_ID: &str = "duplicate_id_other_body";
 
 /// Code told for a repeat of an event that waits in quarantine.
-const SET_ASIDE: &str = "set_aside_earlier";
+const SET_ASIDE: &str = parcours_wire::worker::set_aside::EARLIER;
 
 fn repeat_of(known: &KnownKey) -> ItemOutcome {
     if known.set_aside {

@@ -3,7 +3,8 @@
 //! Cast: the [`WorkerHandle`] takes events and hints; the registry knows which contacts are in
 //! memory and makes an actor on demand; an actor is a bounded mailbox around one contact; the
 //! contact loads itself, folds what waits through the interpreter into one commit, and makes the
-//! commit's consequences known; loops find due timers, inbox rows and publications.
+//! commit's consequences known; loops find due timers, inbox rows and publications, and follow
+//! which shards are held here.
 //!
 //! What always holds: an outcome is told after the commit that makes it true; a contact has at
 //! most one uncommitted step-chain; memory is dropped at the first doubt and read again; nothing
@@ -25,6 +26,7 @@ mod loops;
 mod message;
 mod payload;
 mod registry;
+mod shards;
 mod work;
 mod worker;
 

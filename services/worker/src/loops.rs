@@ -23,6 +23,9 @@ use crate::{
     work::{TimersInFlight, Work},
 };
 
+/// How often it is looked whether a worker whose sign of life was overdue may act again.
+const ACT_AGAIN: Duration = Duration::from_millis(100);
+
 /// What the loops share.
 pub(crate) struct Loops {
     pub deps: Arc<Deps>,
@@ -38,21 +41,7 @@ pub(crate) struct Loops {
 }
 
 impl Loops {
-    /// Fills the timer index from SQL, page by page.
-    pub(crate) async fn rebuild_timers(&self) -> Result<usize, StoreError> {
-        let (mut after, mut count) = (None, 0);
-        loop {
-            let (page, next) = self.deps.durable.timers_page(after, SWEEP_ROWS_MAX).await?;
-            count += page.len();
-            self.index(&page).await;
-            if next.is_none() {
-                return Ok(count);
-            }
-            after = next;
-        }
-    }
-
-    async fn index(&self, entries: &[TimerEntry]) {
+    pub(crate) async fn index(&self, entries: &[TimerEntry]) {
         if let Err(error) = self.deps.timers.add(entries).await {
             tracing::warn!(%error, "timers are not indexed; the next sweep tries again");
         }
@@ -98,6 +87,10 @@ impl Loops {
         if self.room() == 0 {
             return far;
         }
+        // What is due waits until this worker may act again, or is another's.
+        if !self.deps.durable.may_act() {
+            return Instant::now() + ACT_AGAIN;
+        }
         match self.deps.timers.next_due().await {
             Ok(Some(due)) => {
                 let wait = (due - self.deps.clock.now()).max(Millis(1));
@@ -115,7 +108,7 @@ impl Loops {
     /// Fires what is due and fits; whether more may be due.
     async fn fire_due(&self) -> bool {
         let max = self.room().min(SWEEP_ROWS_MAX);
-        if max == 0 {
+        if max == 0 || !self.deps.durable.may_act() {
             return false;
         }
         let now = self.deps.clock.now();
@@ -140,8 +133,11 @@ impl Loops {
     }
 
     /// Hands a timer to its actor. False: no room in the worker. A contact whose mailbox is full
-    /// gets its timer by the sweep.
+    /// gets its timer by the sweep; one whose shard is another's, there.
     fn fire(&self, entry: TimerEntry) -> bool {
+        if !self.deps.holds(entry.contact) {
+            return true;
+        }
         let Some(permit) = self.registry.gauge.take(1) else { return false };
         if let Some(guard) = self.in_flight.enter(entry.run, permit) {
             let work = Work::Timer { entry, guard };
@@ -164,7 +160,9 @@ impl Loops {
             Ok(mut rows) => {
                 let full = rows.len() >= SWEEP_ROWS_MAX;
                 *mark = rows.last().filter(|_| full).map(mark_of);
-                rows.retain(|row| !self.in_flight.contains(row.run));
+                rows.retain(|row| {
+                    self.deps.holds(row.contact) && !self.in_flight.contains(row.run)
+                });
                 self.index(&rows).await;
             }
             Err(error) => tracing::warn!(%error, "the timer sweep failed; it comes again"),
@@ -225,7 +223,8 @@ impl Loops {
         }
     }
 
-    fn repair(&self, stuck: Vec<StuckRun>) {
+    fn repair(&self, mut stuck: Vec<StuckRun>) {
+        stuck.retain(|stuck| self.deps.holds(stuck.contact));
         metrics().set("parcours_runs_stuck", i64::try_from(stuck.len()).unwrap_or(i64::MAX));
         for StuckRun { tenant, contact, run } in stuck {
             tracing::error!(%tenant, %contact, %run, "a live run has no timer; setting it again");

@@ -3,8 +3,9 @@
 //! A message is handed over under the map's lock, and an actor leaves only under the same lock
 //! with nothing on its way to it; so no message reaches an actor that has left. An actor that
 //! died is replaced by the next message; what was with it is answered `Unavailable` or found by
-//! a sweep. Correctness does not rest on there being one actor: the revision in every commit does
-//! that.
+//! a sweep. Contacts of shards that are not held are not taken in, and those in memory are let go
+//! of when their shard goes. Correctness does not rest on there being one actor: the revision in
+//! every commit does that.
 
 use std::{
     collections::HashMap,
@@ -19,7 +20,7 @@ use parcours_domain::{ContactId, TenantId, shard_of};
 use parcours_kit::telemetry::metrics;
 
 use crate::{
-    actor::{ContactActor, Deliver, Limits, Shared},
+    actor::{ContactActor, Deliver, LetGo, Limits, Shared},
     contact::{Contact, Deps},
     work::{Gauge, Work},
 };
@@ -30,8 +31,23 @@ const PARTS: usize = 64;
 /// A contact of a brand.
 pub(crate) type ContactKey = (TenantId, ContactId);
 
-/// A message was not taken.
-pub(crate) struct MailboxFull(pub Work);
+/// A message was not taken, and why.
+pub(crate) enum NotTaken {
+    /// The contact's mailbox is full.
+    Full(Work),
+    /// Its shard is not held here.
+    Moved(Work),
+}
+
+impl NotTaken {
+    /// Tells whoever waits for an answer.
+    pub(crate) fn refuse(self) {
+        match self {
+            Self::Full(work) => work.refuse_busy(),
+            Self::Moved(work) => work.refuse_moved(),
+        }
+    }
+}
 
 struct Entry {
     address: Addr<ContactActor>,
@@ -79,8 +95,12 @@ impl Registry {
     }
 
     /// Hands work to a contact's actor, which is made if it is not there.
-    pub(crate) fn send(&self, key: ContactKey, work: Work) -> Result<(), MailboxFull> {
+    pub(crate) fn send(&self, key: ContactKey, work: Work) -> Result<(), NotTaken> {
         let mut part = self.part(key);
+        // Asked under the lock, so that nothing is taken in behind the back of `let_go`.
+        if !self.deps.holds(key.1) {
+            return Err(NotTaken::Moved(work));
+        }
         let entry = part.entry(key).or_insert_with(|| self.activate(key));
         let work = match hand_over(entry, work) {
             Ok(()) => return Ok(()),
@@ -92,7 +112,8 @@ impl Registry {
         hand_over(entry, work).map_err(|error| full(error.into_inner().0))
     }
 
-    /// Tells a contact that it has inbox rows. False: there is no room now; the sweep will tell.
+    /// Tells a contact that it has inbox rows. False: there is no room now, or its shard is not held
+    /// here; a sweep will tell, here or there.
     pub(crate) fn wake(&self, key: ContactKey, bulk: bool) -> bool {
         let Some(permit) = self.gauge.take(1) else { return false };
         let bulk = if bulk {
@@ -105,6 +126,9 @@ impl Registry {
         };
         let queued = {
             let mut part = self.part(key);
+            if !self.deps.holds(key.1) {
+                return false;
+            }
             let entry = part.entry(key).or_insert_with(|| self.activate(key));
             entry.address.connected() && entry.shared.wake_queued.swap(true, Ordering::AcqRel)
         };
@@ -125,6 +149,25 @@ impl Registry {
             }
             // Another took its place: nothing comes here any more.
             Some(_) | None => true,
+        }
+    }
+
+    /// Lets go of the contacts of these shards, which are not held any more: what waits for them is
+    /// answered `Moved`, and what they are committing ends as the store says.
+    pub(crate) fn let_go(&self, gone: impl Fn(u16) -> bool) {
+        let shards = self.deps.durable.shards();
+        for part in &self.parts {
+            let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+            part.retain(|key, entry| {
+                let stays = !gone(shard_of(key.1, shards));
+                if !stays {
+                    entry.shared.moved.store(true, Ordering::Release);
+                    // With a full mailbox it sees by the next message.
+                    let _ = entry.address.try_send(LetGo);
+                    self.count_live(-1);
+                }
+                stays
+            });
         }
     }
 
@@ -216,7 +259,7 @@ fn hand_over(entry: &Entry, work: Work) -> Result<(), actix::prelude::SendError<
     sent
 }
 
-fn full(work: Work) -> MailboxFull {
+fn full(work: Work) -> NotTaken {
     metrics().add("parcours_mailbox_full_total", 1, &[]);
-    MailboxFull(work)
+    NotTaken::Full(work)
 }

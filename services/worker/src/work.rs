@@ -34,10 +34,19 @@ impl Work {
     /// Nothing of it is done; the sender may come again after a second. Timers and inbox rows are
     /// found again by their sweeps.
     pub(crate) fn refuse_busy(self) {
+        self.refuse(&ItemOutcome::Busy(BUSY_SECONDS));
+    }
+
+    /// Nothing of it is done; whoever has the shard now does it.
+    pub(crate) fn refuse_moved(self) {
+        self.refuse(&ItemOutcome::Moved);
+    }
+
+    fn refuse(self, outcome: &ItemOutcome) {
         match self {
             Self::Events { events, reply, .. } => {
                 // Nobody waits any more: then nobody needs the answer.
-                let _ = reply.send(vec![ItemOutcome::Busy(BUSY_SECONDS); events.len()]);
+                let _ = reply.send(vec![outcome.clone(); events.len()]);
             }
             Self::Timer { .. } | Self::Repair { .. } | Self::Wake { .. } => {}
         }

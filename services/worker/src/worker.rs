@@ -71,8 +71,8 @@ impl WorkerParts {
 pub struct Worker;
 
 impl Worker {
-    /// Starts a worker over the store, with timers in memory: rebuilds the index, then takes
-    /// work. Must be called inside a tokio runtime, which runs the loops.
+    /// Starts a worker over the store, with timers in memory: rebuilds the index of the shards that
+    /// are held, then takes work, and follows the shards from then on. Must be called inside a tokio runtime, which runs the loops.
     ///
     /// # Errors
     /// When threads cannot be started or the timers cannot be read.
@@ -103,6 +103,7 @@ pub(crate) async fn start_on(
     config: WorkerConfig,
     parts: WorkerParts,
 ) -> Result<WorkerHandle, WorkerError> {
+    let held = parts.durable.held();
     let deps = Arc::new(Deps {
         brands: Brands::new(Arc::clone(&parts.durable)),
         durable: parts.durable,
@@ -111,6 +112,7 @@ pub(crate) async fn start_on(
         timers: parts.timers,
         timers_changed: Notify::new(),
         step: parts.step,
+        held,
     });
     let gauge = Gauge::new(config.in_flight_max);
     let limits = Limits { pending: config.mailbox, idle: config.idle_passivate };
@@ -130,9 +132,10 @@ pub(crate) async fn start_on(
         sweep_inbox: Notify::new(),
         stop: stopped,
     });
-    let timers = loops.rebuild_timers().await?;
-    tracing::info!(timers, "timer index rebuilt");
+    let (held, timers) = loops.take_up().await?;
+    tracing::info!(shards = held.len(), timers, "timer index rebuilt");
     let tasks = vec![
+        tokio::spawn(Arc::clone(&loops).run_shards(held)),
         tokio::spawn(Arc::clone(&loops).run_timers()),
         tokio::spawn(Arc::clone(&loops).run_inbox()),
         tokio::spawn(Arc::clone(&loops).run_plans()),
@@ -229,7 +232,8 @@ impl WorkerHandle {
 
     /// Stops: takes no more work, lets what was accepted come to its end (within
     /// [`WorkerConfig::drain_max`]), ends the actors and their threads. What is not done by then
-    /// is answered `Unavailable` or found again after the next start.
+    /// is answered `Unavailable` or found again after the next start. What comes meanwhile is
+    /// answered `Moved`: the shards are about to be.
     pub async fn stop(&self) {
         let running = self.inner.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return };
@@ -268,14 +272,14 @@ impl WorkerHandle {
         let ContactEvents { tenant, contact, events } = one;
         let n = events.len();
         if self.stopping() {
-            reject(reply, ItemOutcome::Unavailable, n);
+            reject(reply, ItemOutcome::Moved, n);
             return answer;
         }
         match self.inner.gauge.take(n) {
             Some(permit) => {
                 let work = Work::Events { events, reply, permit };
-                if let Err(full) = self.inner.loops.registry.send((tenant, contact), work) {
-                    full.0.refuse_busy();
+                if let Err(not_taken) = self.inner.loops.registry.send((tenant, contact), work) {
+                    not_taken.refuse();
                 }
             }
             None => reject(reply, ItemOutcome::Busy(BUSY_SECONDS), n),

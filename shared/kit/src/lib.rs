@@ -1,5 +1,5 @@
 //! What each process needs and no rule should own: the two clocks, chance, problems over HTTP,
-//! telemetry, orderly stopping and readiness.
+//! telemetry, orderly stopping and readiness; and how processes reach one another.
 //!
 //! Time and chance are values of traits defined here, so that rules and tests get them as
 //! arguments and only the binary decides which ones are real.
@@ -8,6 +8,8 @@ pub mod chance;
 pub mod clock;
 pub mod health;
 pub mod problem;
+pub mod route;
+pub mod rpc;
 pub mod shutdown;
 pub mod telemetry;
 

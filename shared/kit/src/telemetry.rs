@@ -64,8 +64,20 @@ pub const METRICS: &[(&str, MetricKind, &str)] = &[
     ("parcours_commits_total", C, "Attempts to commit a batch of contacts, by how they ended"),
     ("parcours_commit_seconds", H, "Time of one committed batch, from BEGIN to COMMIT"),
     ("parcours_commit_contacts", H, "Contacts in a committed batch"),
+    ("parcours_fenced_writes_total", C, "Commits refused because another worker has the shard"),
+    ("parcours_shards_held", G, "Shards that this worker has"),
     ("parcours_load_seconds", H, "Time of one read of contact states"),
     ("parcours_load_contacts", H, "Contacts read together"),
+    ("parcours_route_asks_total", C, "Batches handed to owners of shards, by how it went"),
+    ("parcours_route_ask_seconds", H, "Time until the owner of shards answered"),
+    ("parcours_route_moved_total", C, "Contacts whose owner said that their shard had moved"),
+    ("parcours_route_hops_total", C, "Contacts sent on to another owner"),
+    ("parcours_route_waiting", G, "Contacts whose events wait for an owner"),
+    ("parcours_route_map_reads_total", C, "Reads of who owns which shard, by how they ended"),
+    ("parcours_route_hints_dropped_total", C, "Hints dropped because too many waited"),
+    ("parcours_rpc_in_flight", G, "Batches sent to other processes and not answered"),
+    ("parcours_rpc_served_total", C, "Batches of other processes, by how they ended"),
+    ("parcours_rpc_refused_total", C, "Calls without the secret of the install"),
 ];
 
 /// The instruments behind [`METRICS`]. Names that are not listed count nothing.
@@ -202,7 +214,7 @@ pub fn render() -> String {
 /// without it, `info` and above. A second call changes nothing.
 pub fn init(json: bool) {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,sea_orm=warn,actix_server=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,sea_orm=warn,actix_server=warn,h2=warn,hyper=warn,tonic=warn,tower=warn"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if json { lines.json().try_init() } else { lines.try_init() };
     if started.is_err() {

@@ -19,6 +19,9 @@ pub enum FaultPoint {
     DuringCommit,
     /// COMMIT succeeded, nobody was told.
     AfterCommitBeforeAck,
+    /// A sign of life is about to be sent; whatever the hook says, it is not: the worker looks
+    /// frozen to the others.
+    Beat,
 }
 
 /// What a hook wants to happen.
@@ -31,7 +34,7 @@ pub enum Fault {
 }
 
 /// Decides at each point whether something goes wrong. Asked around every commit of the committer
-/// and of identity resolution; it must not block for long.
+/// and of identity resolution, and before each beat; it must not block for long.
 pub trait Faults: Send + Sync {
     /// What happens at this point, this time.
     fn at(&self, point: FaultPoint) -> Option<Fault>;
@@ -42,7 +45,7 @@ pub trait Faults: Send + Sync {
 pub(crate) struct FaultHook(pub(crate) Option<Arc<dyn Faults>>);
 
 impl FaultHook {
-    fn at(&self, point: FaultPoint) -> Option<Fault> {
+    pub(crate) fn at(&self, point: FaultPoint) -> Option<Fault> {
         self.0.as_ref().and_then(|faults| faults.at(point))
     }
 

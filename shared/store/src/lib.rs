@@ -37,6 +37,7 @@ pub use fault::{Fault, FaultPoint, Faults};
 pub use identity::{IdentityQuery, Resolution, Resolved};
 pub use keys::{Cipher, TenantKeys};
 pub use loader::{InboxRow, KeyQuestion, KnownKey, LoadKey, LoadWhat, Loaded, Loader};
+pub use shard::{HeldShards, ShardOwner, ShardTimes};
 pub use side::*;
 pub use store::{RootKeySource, SHARDS_DEFAULT, Store, StoreConfig, StoredClock, TenantStore};
 pub use sweep::{InboxMarks, StuckRun, Sweep, SweepCounts, TimerCursor, TimerRow};

@@ -13,14 +13,11 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use parcours_domain::Timestamp;
 use tokio::sync::watch;
-
-/// How long after the last successful beat was sent a worker may commit, in milliseconds: less
-/// than the 5 s after which an observer declares it dead, by the length of a commit and a half.
-const DEADLINE_MS: i64 = 3_500;
 
 /// Tells the present product time.
 pub(crate) type ProductTime = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -35,15 +32,12 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// Begins fresh. `limit_ms`: how long a beat counts.
-    pub(crate) fn new(deadline_ms: Option<i64>) -> Self {
+    /// Begins fresh. `deadline`: how long a beat counts.
+    pub(crate) fn new(deadline: Option<Duration>) -> Self {
         let sent = AtomicI64::new(boot_ms());
+        let deadline_ms =
+            deadline.map(|limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
         Self { sent, deadline_ms, lost: watch::Sender::new(false), time: OnceLock::new() }
-    }
-
-    /// With the deadline that the protocol states.
-    pub(crate) fn with_deadline() -> Self {
-        Self::new(Some(DEADLINE_MS))
     }
 
     /// A beat that was sent at this moment was taken.
@@ -104,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_beat_counts_for_its_time_from_when_it_was_sent() {
-        let pulse = Pulse::with_deadline();
+        let pulse = Pulse::new(Some(Duration::from_millis(3_500)));
         let begun = pulse.sent.load(Ordering::SeqCst);
         assert!(pulse.counts_at(begun + 3_499) && !pulse.counts_at(begun + 3_500));
         pulse.taken(begun + 1_000);

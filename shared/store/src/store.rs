@@ -10,6 +10,7 @@ use std::{
 };
 
 use parcours_domain::{Millis, TenantId, Timestamp};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     keys::{self, KeyCache, RootKey, TenantKeys},
     loader::Loader,
     open::Hold,
-    shard::Ownership,
+    shard::{HeldShards, Ownership, ShardOwner, ShardTimes, rows},
     side::sql::Sql,
     sweep::Sweep,
     watch::Watcher,
@@ -50,8 +51,14 @@ pub struct StoreConfig {
     pub shards: u16,
     /// Commits under way at once; always 1 on SQLite.
     pub lanes: usize,
-    /// Whether this process hosts the actors: takes the worker lock and all shards.
+    /// Whether this process hosts actors: has its share of the shards.
     pub worker_role: bool,
+    /// Whether no other worker may be on the database meanwhile; on SQLite none ever is.
+    pub sole_worker: bool,
+    /// Where other processes reach this worker, told with its shards.
+    pub worker_address: Option<String>,
+    /// The timings of ownership.
+    pub shard_times: ShardTimes,
     /// A new install's product clock stands here; none: it is the machine's clock.
     pub product_clock_start: Option<Timestamp>,
     /// Planned faults, for tests.
@@ -70,6 +77,9 @@ impl StoreConfig {
             shards: SHARDS_DEFAULT,
             lanes: 2,
             worker_role: true,
+            sole_worker: false,
+            worker_address: None,
+            shard_times: ShardTimes::default(),
             product_clock_start: None,
             faults: None,
             watcher: None,
@@ -126,10 +136,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens, migrates, checks that commits are durable, takes the locks.
+    /// Opens, migrates, checks that commits are durable, takes the locks and, as a worker, the
+    /// shards that nobody has, as far as they are its share.
     ///
     /// # Errors
-    /// [`StoreError::Held`] when another process has it, [`StoreError::Unsafe`] when the database
+    /// [`StoreError::Held`] when another process has it: a SQLite file; on PostgreSQL, with the
+    /// worker role, who must be alone, or a worker for who must. [`StoreError::Unsafe`] when the database
     /// would lose acknowledged data, [`StoreError::Key`] when the root key is missing or wrong.
     pub async fn open(config: StoreConfig) -> Result<Self, StoreError> {
         crate::open::open(config).await
@@ -159,8 +171,37 @@ impl Store {
         self.inner.ownership.incarnation()
     }
 
-    /// The highest product time that a worker of this install has seen; the time of a new one must
-    /// not begin before it. The beginning of 1970 without the worker role.
+    /// The shards that this process owns and takes work for, as they change; one that is being
+    /// handed over is gone from it before it is another's. None without the worker role.
+    #[must_use]
+    pub fn held(&self) -> watch::Receiver<Arc<HeldShards>> {
+        self.inner.ownership.held()
+    }
+
+    /// Who has each shard, ascending; readable by every process.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn shard_owners(&self) -> Result<Vec<ShardOwner>, StoreError> {
+        rows::owners(self.db()).await
+    }
+
+    /// Whether this process may act on what it owns; false while its sign of life is overdue, when
+    /// it may have a successor.
+    #[must_use]
+    pub fn may_act(&self) -> bool {
+        self.inner.ownership.may_commit().is_ok()
+    }
+
+    /// Gives all shards back at once, in order: nothing new begins in them, what is being
+    /// committed ends, then they are free for others. None is taken again; everything else goes
+    /// on. [`Store::close`] does it too.
+    pub async fn release_shards(&self) {
+        self.inner.hold.leave().await;
+    }
+
+    /// The highest product time that the workers before this one have seen; the time of a new one
+    /// must not begin before it. The beginning of 1970 without the worker role.
     #[must_use]
     pub fn high_water(&self) -> Timestamp {
         self.inner.ownership.high_water()

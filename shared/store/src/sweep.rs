@@ -2,7 +2,7 @@
 //!
 //! What always holds: it only reads, but for repairs (held timers of a journey that is not paused,
 //! inbox rows of a contact that ended meanwhile); each pass is bounded by the caller's limit and goes
-//! on from a mark.
+//! on from a mark; what a worker sweeps for itself is in its own shards.
 
 use std::collections::HashSet;
 
@@ -35,9 +35,9 @@ pub struct TimerRow {
     pub shard: u16,
 }
 
-/// Where a pass over all timers stands.
+/// Where a pass over a shard's timers stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimerCursor(TenantId, RunId);
+pub struct TimerCursor(Timestamp, RunId);
 
 /// Where a pass over one lane of the inbox stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,9 @@ pub struct Sweep {
     store: Store,
 }
 
+/// The shards of the worker whose incarnation follows.
+const MINE: &str = "(SELECT id FROM shard WHERE owner = ";
+
 const TIMER: &str = "t.tenant_id, t.contact_id, t.run_id, t.journey, t.seq, t.due_at, t.shard";
 
 fn timer_row(row: &Row) -> Result<TimerRow, StoreError> {
@@ -110,8 +113,8 @@ impl Sweep {
         Self { store }
     }
 
-    /// Timers due at `now`, the earliest first, after the mark (due time and run of the last one
-    /// seen).
+    /// Timers of this worker's shards due at `now`, the earliest first, after the mark (due time
+    /// and run of the last one seen).
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -124,7 +127,10 @@ impl Sweep {
         let mut sql = Sql::default()
             .text("SELECT ")
             .text(TIMER)
-            .text(" FROM timer t WHERE t.shard IN (SELECT id FROM shard) AND t.held = 0 AND t.due_at <= ")
+            .text(" FROM timer t WHERE t.shard IN ")
+            .text(MINE)
+            .arg(self.store.incarnation())
+            .text(") AND t.held = 0 AND t.due_at <= ")
             .arg(ms(now));
         if let Some((due_at, run)) = after {
             sql = sql
@@ -138,30 +144,36 @@ impl Sweep {
         sql.all(self.store.db().read()).await?.iter().map(timer_row).collect()
     }
 
-    /// All timers that are not held, page by page, for building an index anew.
+    /// A shard's timers that are not held, whoever has it, the earliest first, page by page: for
+    /// building its index anew.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn all_timers_page(
+    pub async fn shard_timers_page(
         &self,
+        shard: u16,
         after: Option<TimerCursor>,
         limit: u64,
     ) -> Result<(Vec<TimerRow>, Option<TimerCursor>), StoreError> {
-        let mut sql =
-            Sql::default().text("SELECT ").text(TIMER).text(" FROM timer t WHERE t.held = 0");
-        if let Some(TimerCursor(tenant, run)) = after {
+        let mut sql = Sql::default()
+            .text("SELECT ")
+            .text(TIMER)
+            .text(" FROM timer t WHERE t.shard = ")
+            .arg(i64::from(shard))
+            .text(" AND t.held = 0");
+        if let Some(TimerCursor(due_at, run)) = after {
             sql = sql
-                .text(" AND (t.tenant_id, t.run_id) > (")
-                .arg(tenant.0)
+                .text(" AND (t.due_at, t.run_id) > (")
+                .arg(ms(due_at))
                 .text(", ")
                 .arg(run.0)
                 .text(")");
         }
-        let sql = sql.text(" ORDER BY t.tenant_id, t.run_id LIMIT ").arg(limit_of(limit));
+        let sql = sql.text(" ORDER BY t.due_at, t.run_id LIMIT ").arg(limit_of(limit));
         let rows = sql.all(self.store.db().read()).await?;
         let rows = rows.iter().map(timer_row).collect::<Result<Vec<_>, _>>()?;
         let full = u64::try_from(rows.len()).is_ok_and(|count| count >= limit);
-        let next = rows.last().filter(|_| full).map(|last| TimerCursor(last.tenant, last.run));
+        let next = rows.last().filter(|_| full).map(|last| TimerCursor(last.due_at, last.run));
         Ok((rows, next))
     }
 
@@ -178,7 +190,8 @@ impl Sweep {
         }
     }
 
-    /// Contacts with waiting inbox rows, each lane on from its mark and around its end: the lane,
+    /// Contacts of this worker's shards with waiting inbox rows, each lane on from its mark and
+    /// around its end: the lane,
     /// at most `limits` rows of it (live, bulk), and the marks for the next pass. Rows of contacts
     /// that ended meanwhile are handed to what those have become.
     ///
@@ -235,7 +248,10 @@ impl Sweep {
             return Ok(Vec::new());
         }
         let mut sql = Sql::default()
-            .text("SELECT tenant_id, contact_id, id FROM inbox WHERE lane = ")
+            .text("SELECT tenant_id, contact_id, id FROM inbox WHERE shard IN ")
+            .text(MINE)
+            .arg(self.store.incarnation())
+            .text(") AND lane = ")
             .arg(lane);
         if let Some((side, InboxMark(id, tenant))) = bound {
             let head = format!(" AND (id, tenant_id) {side} (");
@@ -256,7 +272,10 @@ impl Sweep {
         let rows = Sql::default()
             .text("SELECT i.tenant_id, i.id, c.merged_into FROM inbox i JOIN contact c ")
             .text("ON c.tenant_id = i.tenant_id AND c.id = i.contact_id ")
-            .text("WHERE c.merged_into IS NOT NULL LIMIT ")
+            .text("WHERE c.merged_into IS NOT NULL AND i.shard IN ")
+            .text(MINE)
+            .arg(self.store.incarnation())
+            .text(") LIMIT ")
             .arg(limit_of(limit))
             .all(self.store.db().read())
             .await?;
@@ -317,8 +336,8 @@ impl Sweep {
         Ok(resumed)
     }
 
-    /// Puts timers back into the index that are held although their journey is not paused: their
-    /// hold was committed after the journey's resume. Timers that were set aside, and not requeued,
+    /// Puts timers of this worker's shards back into the index that are held although their journey
+    /// is not paused: their hold was committed after the journey's resume. Timers that were set aside, and not requeued,
     /// stay held. How many.
     ///
     /// # Errors
@@ -330,7 +349,10 @@ impl Sweep {
             .text("WHERE t.held = 1 AND d.status <> 'paused' AND NOT EXISTS (SELECT 1 ")
             .text("FROM quarantine q WHERE q.tenant_id = t.tenant_id ")
             .text("AND q.contact_id = t.contact_id AND q.origin = 'timer' ")
-            .text("AND q.requeued_at IS NULL) ORDER BY t.tenant_id, t.run_id LIMIT ")
+            .text("AND q.requeued_at IS NULL) AND t.shard IN ")
+            .text(MINE)
+            .arg(self.store.incarnation())
+            .text(") ORDER BY t.tenant_id, t.run_id LIMIT ")
             .arg(limit_of(limit))
             .all(self.store.db().read())
             .await?;

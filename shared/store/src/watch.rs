@@ -45,6 +45,16 @@ pub trait Watcher: Send + Sync {
 
     /// Questions that waited together were read; `contacts` and `keys` as asked for.
     fn loaded(&self, contacts: usize, keys: usize, took: Duration);
+
+    /// So many contacts' commits were refused because another worker has their shard.
+    fn fenced(&self, contacts: usize) {
+        let _ = contacts;
+    }
+
+    /// So many shards are this worker's now.
+    fn shards(&self, held: usize) {
+        let _ = held;
+    }
 }
 
 /// The watcher, if there is one.
@@ -61,6 +71,20 @@ impl Watch {
     pub(crate) fn loaded(&self, contacts: usize, keys: usize, took: Duration) {
         if let Some(watcher) = &self.0 {
             watcher.loaded(contacts, keys, took);
+        }
+    }
+
+    pub(crate) fn fenced(&self, contacts: usize) {
+        if let Some(watcher) = &self.0
+            && contacts > 0
+        {
+            watcher.fenced(contacts);
+        }
+    }
+
+    pub(crate) fn shards(&self, held: usize) {
+        if let Some(watcher) = &self.0 {
+            watcher.shards(held);
         }
     }
 }

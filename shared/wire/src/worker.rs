@@ -26,7 +26,7 @@ impl EventDay {
 }
 
 /// One event that passed validation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AcceptedEvent {
     /// The client's messageId as sent, or one made by the gateway.
     pub message_id: String,
@@ -55,7 +55,7 @@ pub struct AcceptedEvent {
 }
 
 /// Events of one contact, in the order in which they stand in the request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ContactEvents {
     /// The brand.
     pub tenant: TenantId,
@@ -63,6 +63,31 @@ pub struct ContactEvents {
     pub contact: ContactId,
     /// At most 10,000.
     pub events: Vec<AcceptedEvent>,
+}
+
+/// Stable codes of [`ItemOutcome::SetAside`]. A code that is not here, from a newer worker, is
+/// shown as [`set_aside::OTHER`].
+pub mod set_aside {
+    /// The database refused a value of the event.
+    pub const REFUSED: &str = "refused";
+    /// The step panicked on the event.
+    pub const PANIC: &str = "panic";
+    /// With the event the contact's state would be too large.
+    pub const STATE_TOO_LARGE: &str = "state_too_large";
+    /// What is stored of the contact cannot be read.
+    pub const UNREADABLE: &str = "unreadable";
+    /// The same event was set aside before.
+    pub const EARLIER: &str = "set_aside_earlier";
+    /// A code that this process does not know; the detail begins with it.
+    pub const OTHER: &str = "set_aside";
+
+    const ALL: [&str; 6] = [REFUSED, PANIC, STATE_TOO_LARGE, UNREADABLE, EARLIER, OTHER];
+
+    /// The code that reads like this, if it is known here.
+    #[must_use]
+    pub fn known(text: &str) -> Option<&'static str> {
+        ALL.into_iter().find(|code| *code == text)
+    }
 }
 
 /// What became of one event.
@@ -76,7 +101,7 @@ pub enum ItemOutcome {
     Conflict,
     /// Committed to quarantine: it will not be applied until requeued.
     SetAside {
-        /// Stable code.
+        /// Stable code, one of [`set_aside`].
         code: &'static str,
         /// What was wrong, without the values.
         detail: String,
@@ -95,7 +120,7 @@ pub enum ItemOutcome {
 #[async_trait]
 pub trait WorkerApi: Send + Sync {
     /// Applies events to contacts; answers after the commit, one list of outcomes for each entry,
-    /// in order. Contacts of one call are independent of one another.
+    /// in order. A contact stands once in a call, and contacts are independent of one another.
     async fn accept(&self, batch: Vec<ContactEvents>) -> Vec<Vec<ItemOutcome>>;
 
     /// Hint that inbox rows of this contact were committed; losing it costs only the sweep's

@@ -88,6 +88,14 @@ impl Process {
         Ok(self.child.wait()?)
     }
 
+    /// Waits for it to end by itself; how it ended.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        Ok(self.child.wait()?)
+    }
+
     /// Stops it where it stands (SIGSTOP); returns when it stands.
     ///
     /// # Errors

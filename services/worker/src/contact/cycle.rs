@@ -15,6 +15,7 @@ use parcours_journey::ContactState;
 use parcours_kit::telemetry::metrics;
 use parcours_queue::TimerEntry;
 use parcours_store::StoreError;
+use parcours_wire::worker::set_aside;
 
 use super::{Contact, CycleEnd, Held, Why};
 use crate::{
@@ -103,7 +104,7 @@ impl Cycle<'_> {
                 self.commit(prepared).await
             }
             [Item::Unreadable { detail, .. }] => {
-                let why = Why { code: "unreadable", detail: detail.clone() };
+                let why = Why { code: set_aside::UNREADABLE, detail: detail.clone() };
                 self.set_aside(memory, items, why).await
             }
             _ => self.fold_and_commit(memory, items).await,
@@ -232,8 +233,10 @@ impl Cycle<'_> {
             }
             if at == 0 {
                 let poison = self.queue.pop_front().into_iter().collect();
-                let why =
-                    Why { code: "panic", detail: "the step panicked on this input".to_owned() };
+                let why = Why {
+                    code: set_aside::PANIC,
+                    detail: "the step panicked on this input".to_owned(),
+                };
                 return self.set_aside(memory, poison, why).await;
             }
             // The panicking item is first in the next batch.
@@ -246,7 +249,7 @@ impl Cycle<'_> {
         match commit::prepare(self.contact, memory, items, folded, (&brand, now)).await? {
             Ok(prepared) => self.commit(prepared).await,
             Err((memory, TooLarge { items, detail })) => {
-                self.refused(memory, items, Why { code: "state_too_large", detail }).await
+                self.refused(memory, items, Why { code: set_aside::STATE_TOO_LARGE, detail }).await
             }
         }
     }

@@ -4,7 +4,7 @@ use parcours_domain::ContactId;
 use parcours_kit::telemetry::metrics;
 use parcours_queue::TimerEntry;
 use parcours_store::StoreError;
-use parcours_wire::ItemOutcome;
+use parcours_wire::{ItemOutcome, worker::set_aside};
 
 use super::{
     Contact, Deps, Why,
@@ -53,9 +53,13 @@ impl Cycle<'_> {
             CommitOutcome::Refused { code, detail } => {
                 tracing::warn!(tenant = %self.contact.tenant, contact = %self.contact.contact, code, "commit refused");
                 let detail = format!("the database refused it: {detail}");
-                self.refused(before, items, Why { code: "refused", detail }).await
+                self.refused(before, items, Why { code: set_aside::REFUSED, detail }).await
             }
-            CommitOutcome::Moved | CommitOutcome::Unknown => Ok(Turn::Over),
+            CommitOutcome::Moved => {
+                self.moved();
+                Ok(Turn::Over)
+            }
+            CommitOutcome::Unknown => Ok(Turn::Over),
         }
     }
 
@@ -109,11 +113,22 @@ impl Cycle<'_> {
                 tracing::error!(%tenant, %contact, code, "an input could not even be set aside");
                 Ok(Turn::Over)
             }
-            CommitOutcome::KeyConflict
-            | CommitOutcome::Stale
-            | CommitOutcome::Moved
-            | CommitOutcome::Unknown => Ok(Turn::Over),
+            CommitOutcome::Moved => {
+                self.moved();
+                Ok(Turn::Over)
+            }
+            CommitOutcome::KeyConflict | CommitOutcome::Stale | CommitOutcome::Unknown => {
+                Ok(Turn::Over)
+            }
         }
+    }
+
+    /// The shard is another worker's: nothing of what waits was done, and nothing will be here.
+    fn moved(&mut self) {
+        self.contact.memory = None;
+        self.queue.clear();
+        self.end.gone = true;
+        self.replies.answer_rest(&ItemOutcome::Moved);
     }
 
     pub(super) fn merged(&mut self, into: ContactId) {

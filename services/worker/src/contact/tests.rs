@@ -40,6 +40,7 @@ impl Bench {
             timers: Arc::clone(&timers) as Arc<_>,
             timers_changed: Notify::new(),
             step: interpreter(),
+            held: double.held(),
         });
         let contact = Contact::new(deps, TENANT, contact(1));
         Self { double, clock, timers, hints, gauge: Gauge::new(100_000), contact }
@@ -55,6 +56,7 @@ impl Bench {
             timers: Arc::clone(&self.timers) as Arc<_>,
             timers_changed: Notify::new(),
             step: Arc::new(|_, _, _| panic!("planned")),
+            held: self.double.held(),
         };
         Contact::new(Arc::new(deps), TENANT, contact(1))
     }
@@ -258,7 +260,8 @@ async fn when_the_store_cannot_be_read_nothing_is_done_and_so_told() {
     bench.double.inner().refuse_loads = false;
     assert!(all_applied(&bench.apply(numbered(2)).await));
     bench.double.trick(Trick::Moved);
-    assert_eq!(bench.apply(vec![event("q", "q")]).await, [ItemOutcome::Unavailable]);
+    assert_eq!(bench.apply(vec![event("q", "q")]).await, [ItemOutcome::Moved]);
+    assert!(all_applied(&bench.apply(vec![event("q", "q")]).await), "should it come back");
 }
 
 #[tokio::test]

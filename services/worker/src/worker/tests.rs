@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parcours_domain::shard_of;
 use parcours_kit::clock::ProductClock;
+use parcours_queue::TimerEntry;
 use parcours_wire::{AcceptedEvent, ContactEvents, ItemOutcome, WorkerApi as _};
 
 use super::{WorkerHandle, start_on};
 use crate::{
     config::WorkerConfig,
-    double::{Double, TENANT, Trick, at, contact, event, parts, waiting_run},
+    double::{Double, SHARDS, TENANT, Trick, at, contact, event, parts, waiting_run},
     hosts::Hosts,
 };
 
@@ -307,7 +309,7 @@ async fn stopping_lets_what_was_accepted_come_to_its_end() {
     let stopped = actix::spawn(async move { worker.stop().await });
     bench.turn().await;
     assert!(!stopped.is_finished());
-    assert_eq!(bench.accept(1, vec![event("b", "b")]).await, [ItemOutcome::Unavailable]);
+    assert_eq!(bench.accept(1, vec![event("b", "b")]).await, [ItemOutcome::Moved]);
     bench.double.commits_allowed.add_permits(1);
     assert!(matches!(accepted.await.unwrap()[..], [ItemOutcome::Applied(_)]));
     stopped.await.unwrap();
@@ -337,4 +339,89 @@ fn actors_live_on_threads_of_their_own_and_end_with_the_worker() {
         assert_eq!(worker.counts().actors, 0);
         assert_eq!(double.log(contact(40)), ["x", "y"]);
     });
+}
+
+/// All shards but the one of contact 1.
+fn others() -> impl Iterator<Item = u16> {
+    let gone = shard_of(contact(1), SHARDS);
+    (0..SHARDS).filter(move |shard| *shard != gone)
+}
+
+#[actix::test]
+async fn a_shard_that_goes_takes_its_contacts_along() {
+    let bench = Bench::new().await;
+    bench.accept(2, vec![event("z", "z")]).await;
+    bench.hold_commits();
+    let first = actix::spawn(bench.accept(1, vec![event("a", "a")]));
+    bench.double.commit_waiting.notified().await;
+    let waiting = actix::spawn(bench.accept(1, vec![event("b", "b"), event("c", "c")]));
+    bench.turn().await;
+    bench.double.hold(others(), 1);
+    while bench.worker.counts().actors == 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.accept(1, vec![event("d", "d")]).await, [ItemOutcome::Moved]);
+    bench.worker.wake(TENANT, contact(1));
+    assert_eq!(bench.worker.counts().actors, 1, "nothing brings it back");
+    // What is being committed ends as the store says; what waits was not begun.
+    bench.double.commits_allowed.add_permits(100);
+    assert!(matches!(first.await.unwrap()[..], [ItemOutcome::Applied(_)]));
+    assert_eq!(waiting.await.unwrap(), [ItemOutcome::Moved, ItemOutcome::Moved]);
+    let other = bench.accept(2, vec![event("y", "y")]).await;
+    assert!(matches!(other[..], [ItemOutcome::Applied(_)]));
+    bench.worker.settled().await;
+    assert_eq!(
+        (bench.double.log(contact(1)), bench.worker.counts().actors_died),
+        (vec!["a".to_owned()], 0)
+    );
+}
+
+#[actix::test]
+async fn a_full_mailbox_of_a_shard_that_goes_is_answered() {
+    let bench = Bench::with(WorkerConfig { mailbox: 4, ..config() }, Double::new()).await;
+    bench.hold_commits();
+    let first = actix::spawn(bench.accept(1, vec![event("a", "a")]));
+    bench.double.commit_waiting.notified().await;
+    let answers: Vec<_> = (0..10)
+        .map(|i| actix::spawn(bench.accept(1, vec![event(&format!("m{i}"), "e")])))
+        .collect();
+    bench.turn().await;
+    bench.double.hold(others(), 1);
+    while bench.worker.counts().actors > 0 {
+        tokio::task::yield_now().await;
+    }
+    bench.double.commits_allowed.add_permits(100);
+    assert!(matches!(first.await.unwrap()[..], [ItemOutcome::Applied(_)]));
+    for answer in answers {
+        let answer = answer.await.unwrap();
+        assert!(matches!(answer[..], [ItemOutcome::Moved | ItemOutcome::Busy(_)]), "{answer:?}");
+    }
+    bench.worker.settled().await;
+    assert_eq!(bench.double.log(contact(1)), ["a"]);
+}
+
+#[actix::test]
+async fn timers_go_with_their_shard_and_come_back_with_it() {
+    let bench = Bench::new().await;
+    bench.accept(1, vec![event("a", "wait")]).await;
+    bench.double.hold(others(), 1);
+    while bench.worker.next_due().await.is_some() {
+        tokio::task::yield_now().await;
+    }
+    // One that was left in the index by mistake does not fire either.
+    let (tenant, contact_id) = (TENANT, contact(1));
+    let left =
+        TimerEntry { tenant, contact: contact_id, run: waiting_run(), seq: 1, due_at: at(11_000) };
+    bench.worker.inner.loops.deps.timers.add(&[left]).await.unwrap();
+    bench.clock.advance_to(at(20_000));
+    bench.worker.tick_timers();
+    bench.worker.settled().await;
+    assert_eq!(bench.double.log(contact(1)), ["wait"]);
+    bench.double.hold(0..SHARDS, 3);
+    while bench.double.log(contact(1)).len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    bench.worker.settled().await;
+    assert_eq!(bench.double.log(contact(1)), ["wait", "timer"]);
+    assert!(matches!(bench.accept(1, vec![event("b", "b")]).await[..], [ItemOutcome::Applied(_)]));
 }

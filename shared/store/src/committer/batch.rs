@@ -128,8 +128,10 @@ async fn attempt(parts: &CommitterParts, group: &[Job]) -> Result<Round, StoreEr
 /// Locks the shards: whose shard is another worker's leaves here.
 async fn preflight(parts: &CommitterParts, tx: &Tx, group: &[Job]) -> Result<Leaving, StoreError> {
     let shards: BTreeSet<u16> = group.iter().map(|job| job.commit.shard).collect();
-    let mine = parts.ownership.lock(tx, &shards).await?;
-    let moved = group.iter().filter(|job| !mine.contains(&job.commit.shard));
+    let locked = parts.ownership.lock(tx, &shards).await?;
+    let refused = |job: &&Job| locked.refused.contains(&job.commit.shard);
+    parts.watch.fenced(group.iter().filter(refused).count());
+    let moved = group.iter().filter(|job| !locked.mine.contains(&job.commit.shard));
     let who = |job: &Job| (job.commit.tenant, job.commit.contact);
     Ok(moved.map(|job| (who(job), CommitOutcome::Moved)).collect())
 }

@@ -135,7 +135,8 @@ mod tests {
         let (tenant, contact) = (TenantId(Uuid::nil()), ContactId(Uuid::from_u128(contact)));
         let at = Timestamp::EPOCH;
         let commit = ContactCommit::of_state((tenant, contact, shard), (0, 0), Vec::new(), at);
-        Job { commit, bytes, since: Instant::now(), answer: oneshot::channel().0 }
+        let answer = oneshot::channel().0;
+        Job { commit, bytes, since: Instant::now(), answer, _under_way: None }
     }
 
     fn batches(jobs: Vec<Job>) -> Vec<Vec<u128>> {

@@ -27,7 +27,13 @@ pub use types::{
     TimerChange,
 };
 
-use crate::{db::Db, fault::FaultHook, identity, shard::Ownership, watch::Watch};
+use crate::{
+    db::Db,
+    fault::FaultHook,
+    identity,
+    shard::{Ownership, UnderWay},
+    watch::Watch,
+};
 
 /// Commits that wait for one lane; beyond it callers wait for room.
 const LANE_QUEUE: usize = 4_096;
@@ -49,6 +55,8 @@ struct Job {
     bytes: usize,
     since: Instant,
     answer: oneshot::Sender<CommitOutcome>,
+    /// Keeps the shard from being given back meanwhile.
+    _under_way: Option<UnderWay>,
 }
 
 impl Job {
@@ -68,26 +76,31 @@ enum Message {
 #[derive(Clone)]
 pub struct Committer {
     lanes: Arc<[mpsc::Sender<Message>]>,
+    ownership: Arc<Ownership>,
 }
 
 impl Committer {
     pub(crate) fn start(parts: CommitterParts, lanes: usize) -> Self {
+        let ownership = Arc::clone(&parts.ownership);
         let lanes = (0..lanes).map(|_| {
             let (sender, receiver) = mpsc::channel(LANE_QUEUE);
             tokio::spawn(lane::run(parts.clone(), receiver));
             sender
         });
-        Self { lanes: lanes.collect() }
+        Self { lanes: lanes.collect(), ownership }
     }
 
-    /// Commits one contact's step-chain with others that wait; answers after COMMIT.
+    /// Commits one contact's step-chain with others that wait; answers after COMMIT, and at once
+    /// when the shard is not this process's or is being handed over.
     ///
     /// The caller must not have another commit of the same contact under way.
     pub async fn commit(&self, one: ContactCommit) -> CommitOutcome {
+        let Some(under_way) = self.ownership.enter(one.shard) else { return CommitOutcome::Moved };
         let lane = usize::from(one.shard).checked_rem(self.lanes.len()).unwrap_or(0);
         let Some(lane) = self.lanes.get(lane) else { return CommitOutcome::Unknown };
         let (answer, outcome) = oneshot::channel();
-        let job = Job { bytes: one.bytes(), commit: one, since: Instant::now(), answer };
+        let (bytes, since) = (one.bytes(), Instant::now());
+        let job = Job { commit: one, bytes, since, answer, _under_way: Some(under_way) };
         if lane.send(Message::Commit(Box::new(job))).await.is_err() {
             return CommitOutcome::Unknown;
         }

@@ -24,6 +24,7 @@ use crate::{
     keys,
     migration::partition,
     open::WORKER_LOCK,
+    shard,
     side::sql::{Sql, ms, vals},
     store::machine_now,
 };
@@ -130,15 +131,25 @@ impl Store {
     /// Until the rows are committed no worker starts on this database, or it would work off the
     /// backup's delays at the wrong time. On SQLite the lock on the file does it.
     async fn keep_workers_out(&self, tx: &Tx) -> Result<(), StoreError> {
-        if !tx.is_postgres() || self.inner.hold.is_worker() {
+        if !tx.is_postgres() {
             return Ok(());
+        }
+        if self.inner.hold.is_worker() {
+            return match shard::rows::live_worker(tx, self.incarnation()).await? {
+                Some(by) => Err(StoreError::Held { by }),
+                None => Ok(()),
+            };
         }
         let lock = Sql::new("SELECT pg_try_advisory_xact_lock($1) AS free", vals![WORKER_LOCK]);
         let row = lock.one(tx).await?;
-        if row.map(|row| row.get("free")).transpose()? == Some(true) {
-            return Ok(());
+        if row.map(|row| row.get("free")).transpose()? != Some(true) {
+            let by = shard::rows::live_worker(tx, self.incarnation()).await?;
+            let by = by.unwrap_or_else(|| "a worker that is starting".to_owned());
+            return Err(StoreError::Held { by });
         }
-        Err(StoreError::Held { by: "a running worker".to_owned() })
+        // One may live that has lost its session; what it believes to own is not what comes here.
+        shard::rows::bury_all(tx).await?;
+        shard::rows::free_all(tx).await
     }
 
     /// A transaction that may wait for the file.

@@ -1,6 +1,6 @@
 //! Migrations, written once and translated: expand first, contract later.
 //!
-//! `v1.sql` is written in PostgreSQL's types. For SQLite types are renamed and tables made STRICT;
+//! They are written in PostgreSQL's types. For SQLite types are renamed and tables made STRICT;
 //! on PostgreSQL the marked tables are partitioned (see [`partition`]).
 //!
 //! What always holds: all pending migrations are applied in one transaction or not at all; on
@@ -63,14 +63,37 @@ impl MigrationTrait for V1 {
 
 #[cfg(test)]
 pub(crate) fn sqlite_schema() -> String {
-    translate::for_sqlite(include_str!("v1.sql")).join(";\n")
+    let texts = [include_str!("v1.sql"), include_str!("v2.sql")];
+    texts.map(|text| translate::for_sqlite(text).join(";\n")).join(";\n")
+}
+
+/// Several workers: where each is reached, and whether it is leaving.
+struct V2;
+
+impl MigrationName for V2 {
+    fn name(&self) -> &str {
+        "v2"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for V2 {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let on = manager.get_connection();
+        let text = include_str!("v2.sql");
+        let statements = match on.get_database_backend() {
+            DbBackend::Postgres => translate::for_postgres(text),
+            _ => translate::for_sqlite(text),
+        };
+        on.execute_unprepared(&statements.join(";\n")).await.map(|_| ())
+    }
 }
 
 struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(V1)]
+        vec![Box::new(V1), Box::new(V2)]
     }
 }
 

@@ -1,7 +1,7 @@
-//! The beat: every second this worker says that it lives, on a connection of its own.
+//! The beat: again and again this worker says that it lives, on a connection of its own.
 //!
 //! What always holds: the write is conditional on not being declared dead; a beat that finds no
-//! row ends this worker's right to commit for good; one that fails is tried again a second later.
+//! row ends this worker's right to commit for good; one that fails is tried again a period later.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,15 +11,15 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::postgres::WorkerLock;
+use super::worker_lock::WorkerLock;
 use crate::{
     db::Db,
     error::StoreError,
-    pulse::{Pulse, boot_ms},
+    fault::{FaultHook, FaultPoint},
+    pulse::boot_ms,
+    shard::Ownership,
     side::sql::{Sql, vals},
 };
-
-const PERIOD: Duration = Duration::from_secs(1);
 
 /// On both databases; `$1` is the product time, `$2` the incarnation.
 pub(super) const BEAT: &str = "UPDATE worker SET beat = beat + 1, \
@@ -53,17 +53,25 @@ impl Heart {
 }
 
 /// Beats until aborted, or until the database says that this incarnation is dead.
-pub(super) async fn run(heart: Heart, incarnation: Uuid, pulse: Arc<Pulse>) {
-    let mut tick = interval(PERIOD);
+pub(super) async fn run(
+    heart: Heart,
+    ownership: Arc<Ownership>,
+    (period, faults): (Duration, FaultHook),
+) {
+    let (incarnation, pulse) = (ownership.incarnation(), ownership.pulse());
+    let mut tick = interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        if faults.at(FaultPoint::Beat).is_some() {
+            continue;
+        }
         let sent = boot_ms();
         match heart.beat(incarnation, pulse.product_ms()).await {
             Ok(true) => pulse.taken(sent),
             Ok(false) => {
                 tracing::error!(%incarnation, "declared dead by another; nothing more is committed");
-                pulse.lose();
+                ownership.lose_all();
                 return;
             }
             Err(error) => tracing::warn!(%error, "a sign of life was not written"),

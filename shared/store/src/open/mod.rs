@@ -1,20 +1,21 @@
 //! Opening: lock, connect, check durability, migrate, find the keys, take the shards.
 //!
 //! What always holds: nothing is written before the settings that make commits durable were read
-//! back; a second process is refused by name of the first; a new root key is on disk before the
-//! install that depends on it.
+//! back; a second process on a file, or beside one that must be alone on a database, is refused by
+//! name of the first; a new root key is on disk before the install that depends on it.
 
 mod beat;
+mod hold;
 mod host;
 mod postgres;
 mod reader;
 mod root_key;
 mod sqlite;
+mod worker_lock;
 
 use std::sync::Arc;
 
 use sea_orm::ConnectionTrait as _;
-use tokio::{sync::Mutex, task::JoinHandle};
 use uuid::Uuid;
 
 use crate::{
@@ -26,68 +27,20 @@ use crate::{
     keys::{KeyCache, RootKey},
     loader::Loader,
     migration,
-    pulse::Pulse,
-    shard::{self, Ownership},
+    shard::Ownership,
     side::sql::{Sql, random, vals},
     store::{Inner, Install, Store, StoreConfig, machine_now},
     watch::Watch,
 };
 
-pub(crate) use postgres::WORKER_LOCK;
+pub(crate) use hold::Hold;
 pub(crate) use reader::Reader;
+pub(crate) use worker_lock::WORKER_LOCK;
 
 /// How long a reader beside the store's own process waits for it.
 const BUSY_READER: std::time::Duration = std::time::Duration::from_secs(10);
 /// How often partitions are made ahead of time.
 const PARTITION_PERIOD: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
-
-/// What keeps other processes out, and the background work of an open store.
-pub(crate) struct Hold {
-    db: Db,
-    worker: Option<Uuid>,
-    tasks: Vec<JoinHandle<()>>,
-    /// The session that holds the worker lock, and beats.
-    session: Arc<Mutex<Option<postgres::WorkerLock>>>,
-    /// SQLite: the locked file; closing it unlocks.
-    file: Mutex<Option<std::fs::File>>,
-}
-
-impl Hold {
-    /// Ends the background work and marks the incarnation as ended.
-    pub(crate) async fn release(&self) {
-        self.abort();
-        if let Some(incarnation) = self.worker
-            && let Err(error) = shard::retire(&self.db, incarnation, machine_now()).await
-        {
-            tracing::warn!(%error, "the worker row was not marked as ended");
-        }
-    }
-
-    /// Whether this store is the worker.
-    pub(crate) const fn is_worker(&self) -> bool {
-        self.worker.is_some()
-    }
-
-    /// Gives the lock back.
-    pub(crate) async fn unlock(&self) {
-        drop(self.file.lock().await.take());
-        if let Some(session) = self.session.lock().await.take() {
-            session.release().await;
-        }
-    }
-
-    fn abort(&self) {
-        for task in &self.tasks {
-            task.abort();
-        }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.abort();
-    }
-}
 
 pub(crate) async fn open(config: StoreConfig) -> Result<Store, StoreError> {
     let (db, file, checkpoints) = match sqlite::path_of(&config.url) {
@@ -104,51 +57,24 @@ pub(crate) async fn open(config: StoreConfig) -> Result<Store, StoreError> {
     let incarnation = Uuid::from_bytes(random()?);
     let mut tasks = vec![tokio::spawn(partitions(db.clone()))];
     tasks.extend(checkpoints.map(|connection| tokio::spawn(sqlite::checkpoints(connection))));
-    let worker = config.worker_role.then_some(incarnation);
-    let (session, file) = (Arc::default(), Mutex::new(file));
-    let mut hold = Hold { db: db.clone(), worker, tasks, session, file };
+    let mut hold = Hold::new(db.clone(), tasks, file);
     let ownership = match config.worker_role {
-        true => take_over(&config.url, &mut hold, incarnation, install.shards).await?,
-        false => Ownership::none(incarnation),
+        true => hold.take_over(&config, incarnation, install.shards).await?,
+        false => Arc::new(Ownership::none(incarnation)),
     };
     Ok(assemble(&config, Parts { db, install, root, ownership, hold }))
-}
-
-/// Becomes the worker: takes its lock, registers, takes the shards, begins to beat.
-async fn take_over(
-    url: &str,
-    hold: &mut Hold,
-    incarnation: Uuid,
-    shards: u16,
-) -> Result<Ownership, StoreError> {
-    let (pulse, heart) = match hold.db.backend() {
-        // The file's lock cannot pass to another process while this one lives, however late its
-        // beats are: a slow disk is no reason to refuse commits.
-        Backend::Sqlite => (Pulse::new(None), beat::Heart::Shared(hold.db.clone())),
-        Backend::Postgres => {
-            *hold.session.lock().await = Some(postgres::worker_lock(url, &hold.db).await?);
-            (Pulse::with_deadline(), beat::Heart::Session(Arc::clone(&hold.session)))
-        }
-    };
-    let pulse = Arc::new(pulse);
-    let who = (shards, host::name());
-    let ownership =
-        shard::take_all(&hold.db, incarnation, (who.0, &who.1), Arc::clone(&pulse)).await?;
-    hold.tasks.push(tokio::spawn(beat::run(heart, incarnation, pulse)));
-    Ok(ownership)
 }
 
 struct Parts {
     db: Db,
     install: Install,
     root: RootKey,
-    ownership: Ownership,
+    ownership: Arc<Ownership>,
     hold: Hold,
 }
 
 fn assemble(config: &StoreConfig, parts: Parts) -> Store {
     let Parts { db, install, root, ownership, hold } = parts;
-    let ownership = Arc::new(ownership);
     let faults = FaultHook(config.faults.clone());
     let watch = Watch(config.watcher.clone());
     let lanes = match db.backend() {
