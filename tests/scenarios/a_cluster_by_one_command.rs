@@ -30,8 +30,7 @@ struct Cluster {
 impl Cluster {
     fn start(ground: &Ground, logs: &Path) -> Self {
         let mut command = Command::new(repository().join("deploy/cluster"));
-        command.args(["--gateways", "1", "--workers", "1", "--deliveries", "1"]);
-        command.args(["--consents", "1", "--no-redis", "--postgres", ground.url()]);
+        command.args(["--no-redis", "--postgres", ground.url()]);
         let binary = parcours(ground.data.path()).get_program().to_owned();
         command.env("PARCOURS_BIN", binary).env("PARCOURS_CLUSTER_LOGS", logs);
         // Settings from outside must not reach the processes.
@@ -83,19 +82,21 @@ fn everything_starts_comes_back_and_ends() {
     let logs = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(&ground, logs.path());
     let names: Vec<_> = cluster.processes.keys().map(String::as_str).collect();
-    assert_eq!(names, ["consent-1", "delivery-1", "gateway-1", "worker-1"]);
+    let expected = "consent-1 delivery-1 delivery-2 gateway-1 gateway-2 worker-1 worker-2 worker-3";
+    assert_eq!(names.join(" "), expected);
     for (name, (_, url)) in &cluster.processes {
         let visit = |path: &str| Api::at(url, "none").visit("GET", path, None);
         assert_eq!(visit("/readyz").status, 200, "{name}");
         assert!(visit("/metrics").body.contains("parcours_attention"), "{name}");
     }
 
-    takes_the_demo(&ground, &cluster);
+    let gateway = takes_the_demo(&ground, &cluster);
 
-    // Killed, it is started again, where it was.
-    let (killed, url) = cluster.processes["delivery-1"].clone();
+    // Killed, a worker is started again where it was; the others go on meanwhile.
+    let (killed, url) = cluster.processes["worker-1"].clone();
     kill_process(Pid::from_raw(killed).unwrap(), Signal::KILL).unwrap();
-    let said = cluster.read_until(|line| line.starts_with("delivery-1 is process"));
+    until("every contact has a worker", || takes_events(&gateway).then_some(()));
+    let said = cluster.read_until(|line| line.starts_with("worker-1 is process"));
     let next: i32 = said.split(' ').nth(3).unwrap().parse().unwrap();
     assert_ne!(next, killed);
     let address = url.trim_start_matches("http://").to_owned();
@@ -110,9 +111,19 @@ fn everything_starts_comes_back_and_ends() {
     }
 }
 
-/// The brand of the demo, unchanged, by a gateway; an order, by a worker; the message that a
-/// journey sends, by a delivery; its link, by the consent pages; what was said, by a gateway again.
-fn takes_the_demo(ground: &Ground, cluster: &Cluster) {
+/// Forty people's events, wherever their contacts are.
+fn takes_events(gateway: &Api) -> bool {
+    let event = |n| {
+        let (user, id) = (format!("u{n}"), format!("l{n}"));
+        json!({"type": "track", "event": "Looked", "userId": user, "messageId": id})
+    };
+    let batch: Vec<_> = (0..40).map(event).collect();
+    gateway.send("POST", "/v1/batch", Some(&json!({"batch": batch}))).0 == 200
+}
+
+/// The brand of the demo, unchanged, by one gateway; an order, by the other; the message that a
+/// journey sends; its link, by the consent pages; what was said then. Returns the second gateway.
+fn takes_the_demo(ground: &Ground, cluster: &Cluster) -> Api {
     let command = |arguments: &[&str]| {
         let mut command = parcours(ground.data.path());
         command.env("PARCOURS_URL", cluster.url("gateway-1")).env("PARCOURS_KEY", &cluster.key);
@@ -125,10 +136,9 @@ fn takes_the_demo(ground: &Ground, cluster: &Cluster) {
     command(&["apply", brand.to_str().unwrap()]);
     let key = command(&["key", "create", "--brand", "sillon"]);
     let key = key.lines().last().unwrap();
-    let (gateway, worker) =
-        (Api::at(cluster.url("gateway-1"), key), Api::at(cluster.url("worker-1"), key));
+    let gateway = Api::at(cluster.url("gateway-2"), key);
     let traits = json!({"email": "ada@example.org"});
-    worker.post("/v1/identify", &json!({"userId": "u1", "messageId": "m1", "traits": traits}));
+    gateway.post("/v1/identify", &json!({"userId": "u1", "messageId": "m1", "traits": traits}));
     let found = gateway.get("/v1/contacts?user_id=u1");
     let contact = found["items"][0]["id"].as_str().unwrap().to_owned();
     let consents = format!("/v1/contacts/{contact}/consents");
@@ -137,7 +147,7 @@ fn takes_the_demo(ground: &Ground, cluster: &Cluster) {
     let order = json!({"quantity": 2});
     let order =
         json!({"userId": "u1", "messageId": "m2", "event": "Order Completed", "properties": order});
-    worker.post("/v1/track", &order);
+    gateway.post("/v1/track", &order);
 
     let message = until("the message is in the mailbox", || {
         gateway.get("/v1/mailbox")["items"][0]["message"].as_str().map(str::to_owned)
@@ -150,4 +160,5 @@ fn takes_the_demo(ground: &Ground, cluster: &Cluster) {
     assert_eq!(pages.visit("POST", path, Some(URLENCODED)).status, 200);
     let standing = gateway.get(&consents).to_string();
     assert!(standing.contains("withdrawn"), "{standing}");
+    gateway
 }

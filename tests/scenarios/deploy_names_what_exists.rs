@@ -20,8 +20,7 @@ const BESIDE_THE_OPTIONS: [&str; 1] = ["PARCOURS_PASSPHRASE"];
 const OF_THE_SCRIPT: [&str; 2] = ["PARCOURS_BIN", "PARCOURS_CLUSTER_LOGS"];
 
 /// Options that the chart and the cluster are ready for and the binary does not have yet.
-const AWAITED: [&str; 4] =
-    ["PARCOURS_REDIS_URL", "PARCOURS_RPC_ADVERTISE", "PARCOURS_RPC_LISTEN", "PARCOURS_RPC_SECRET"];
+const AWAITED: [&str; 1] = ["PARCOURS_REDIS_URL"];
 
 /// All files of a folder, with what they hold.
 fn texts(folder: &str) -> Vec<(PathBuf, String)> {
