@@ -39,6 +39,29 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     }
 }
 
+/// First whether the caller may, then what it says: whoever may not hears nothing of the body.
+/// (Extractors of their own would be asked at the same time.)
+#[derive(Debug)]
+pub struct Admitted<A, B>(pub A, pub B);
+
+impl<A, B> FromRequest for Admitted<A, B>
+where
+    A: FromRequest<Error = Problem> + 'static,
+    B: FromRequest<Error = Problem> + 'static,
+{
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, mut payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let access = A::from_request(&request, &mut payload).await?;
+            let body = B::from_request(&request, &mut payload).await?;
+            Ok(Self(access, body))
+        })
+    }
+}
+
 /// Reads a JSON body of at most `limit` bytes.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! A key comes as Bearer token or as Basic user name (as Segment's clients send it). An extractor
 //! is the proof of permission: a handler that holds an [`Access`] was called with a key of that
-//! scope, for that brand. Keys of an organisation or of the install choose a brand by the header
+//! scope, for that brand; it is asked before any body is read (`body::Admitted`). Keys of an organisation or of the install choose a brand by the header
 //! `Parcours-Brand: name` (or `organisation/name`); a brand's key is bound to its brand.
 
 mod cache;

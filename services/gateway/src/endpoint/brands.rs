@@ -12,7 +12,7 @@ use utoipa::OpenApi;
 use super::{ReadRefusals, WriteRefusals, ask, get, invalid, keys::above_scope, read, resource};
 use crate::{
     auth::{Above, Admin, Reach, Read, reach},
-    body::JsonBody,
+    body::{Admitted, JsonBody},
     failure, idempotent,
     reply::{Reply, show},
 };
@@ -68,8 +68,7 @@ async fn list(access: Above<Read>) -> Result<HttpResponse, Problem> {
 )]
 async fn create(
     request: HttpRequest,
-    access: Above<Admin>,
-    body: JsonBody<BrandRequest>,
+    Admitted(access, body): Admitted<Above<Admin>, JsonBody<BrandRequest>>,
 ) -> Result<HttpResponse, Problem> {
     let name: Name = read(&body.value.name, "name", "a brand's name")?;
     let work = async {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{ReadRefusals, WriteRefusals, ask, found, get, invalid, read, resource};
 use crate::{
     auth::{Access, Manage, Read},
-    body::JsonBody,
+    body::{Admitted, JsonBody},
     failure, idempotent,
     reply::{Reply, show},
 };
@@ -61,9 +61,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
 )]
 async fn record(
     request: HttpRequest,
-    access: Access<Manage>,
+    Admitted(access, body): Admitted<Access<Manage>, JsonBody<ConsentRequest>>,
     id: web::Path<Uuid>,
-    body: JsonBody<ConsentRequest>,
 ) -> Result<HttpResponse, Problem> {
     if body.value.facts.is_empty() || body.value.facts.len() > FACTS_MAX {
         return Err(invalid("facts", format!("`facts` has 1 to {FACTS_MAX} entries")));

@@ -11,7 +11,7 @@ use utoipa::OpenApi;
 use super::{WriteRefusals, invalid, resource};
 use crate::{
     auth::{Access, Ingest as IngestScope},
-    body::JsonBody,
+    body::{Admitted, JsonBody},
     failure, idempotent,
     ingest::{
         apply::{Fate, Ingest, busy_problem},
@@ -49,8 +49,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
 )]
 async fn post_event(
     request: HttpRequest,
-    access: Access<IngestScope>,
-    body: JsonBody<EventRequest>,
+    Admitted(access, body): Admitted<Access<IngestScope>, JsonBody<EventRequest>>,
 ) -> Result<HttpResponse, Problem> {
     let gateway = access.gateway.clone();
     let key = idempotent::key_of(&request)?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{WriteRefusals, ask, invalid, resource};
 use crate::{
     auth::{Above, Access, Admin, Reach, reach},
-    body::JsonBody,
+    body::{Admitted, JsonBody},
     failure, idempotent,
     reply::Reply,
 };
@@ -43,8 +43,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
 )]
 async fn halt(
     request: HttpRequest,
-    access: Access<Admin>,
-    body: JsonBody<HaltRequest>,
+    Admitted(access, body): Admitted<Access<Admin>, JsonBody<HaltRequest>>,
 ) -> Result<HttpResponse, Problem> {
     let reason = reason(&body.value)?;
     let work = async {
@@ -82,8 +81,7 @@ async fn unhalt(request: HttpRequest, access: Access<Admin>) -> Result<HttpRespo
 )]
 async fn halt_install(
     request: HttpRequest,
-    access: Above<Admin>,
-    body: JsonBody<HaltRequest>,
+    Admitted(access, body): Admitted<Above<Admin>, JsonBody<HaltRequest>>,
 ) -> Result<HttpResponse, Problem> {
     reaches_all(&access)?;
     let reason = reason(&body.value)?;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{ReadRefusals, WriteRefusals, ask, get, invalid, resource};
 use crate::{
     auth::{Above, Admin, BRAND_HEADER, Reach, choose_brand, reach},
-    body::JsonBody,
+    body::{Admitted, JsonBody},
     failure, idempotent,
     reply::{Reply, show},
 };
@@ -64,8 +64,7 @@ async fn list(access: Above<Admin>) -> Result<HttpResponse, Problem> {
 )]
 async fn create(
     request: HttpRequest,
-    access: Above<Admin>,
-    body: JsonBody<KeyRequest>,
+    Admitted(access, body): Admitted<Above<Admin>, JsonBody<KeyRequest>>,
 ) -> Result<HttpResponse, Problem> {
     let new = new_key(&request, &access, &body.value).await?;
     let scope = new.tenant.map(Uuid::from).or(new.organisation.map(Uuid::from)).unwrap_or_default();

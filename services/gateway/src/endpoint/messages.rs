@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     auth::{Access, Manage, Read},
-    body::JsonBody,
+    body::{Admitted, JsonBody},
     idempotent, publish,
     reply::{Reply, show},
 };
@@ -145,8 +145,7 @@ async fn why(access: Access<Read>, id: web::Path<Uuid>) -> Result<HttpResponse, 
 )]
 async fn send(
     request: HttpRequest,
-    access: Access<Manage>,
-    body: JsonBody<MessageRequest>,
+    Admitted(access, body): Admitted<Access<Manage>, JsonBody<MessageRequest>>,
 ) -> Result<HttpResponse, Problem> {
     let key = needed_key(&request)?;
     let work = enqueue(&access, &body.value, key);

@@ -17,7 +17,7 @@ use utoipa::OpenApi;
 use super::{ReadRefusals, WriteRefusals, ask, get, invalid, read, resource};
 use crate::{
     auth::{Access, Admin, Manage, Read},
-    body::{JsonBody, json_or_default},
+    body::{Admitted, JsonBody, json_or_default},
     failure, idempotent,
     reply::{Reply, show},
 };
@@ -77,9 +77,8 @@ async fn list(access: Access<Read>) -> Result<HttpResponse, Problem> {
 )]
 async fn put(
     request: HttpRequest,
-    access: Access<Manage>,
+    Admitted(access, body): Admitted<Access<Manage>, JsonBody<SecretRequest>>,
     name: web::Path<String>,
-    body: JsonBody<SecretRequest>,
 ) -> Result<HttpResponse, Problem> {
     let name: Name = read(&name, "name", "a secret's name")?;
     let value = body.value.value.as_bytes();

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{ReadRefusals, WriteRefusals, ask, get, halt::reaches_all, invalid, resource};
 use crate::{
     auth::{Above, Admin},
-    body::JsonBody,
+    body::{Admitted, JsonBody},
     idempotent,
     reply::Reply,
 };
@@ -67,8 +67,7 @@ async fn sending(access: Above<Admin>) -> Result<HttpResponse, Problem> {
 )]
 async fn release(
     request: HttpRequest,
-    access: Above<Admin>,
-    body: JsonBody<ReleaseRequest>,
+    Admitted(access, body): Admitted<Above<Admin>, JsonBody<ReleaseRequest>>,
 ) -> Result<HttpResponse, Problem> {
     reaches_all(&access)?;
     let what = match body.value.may_have_left.as_deref() {

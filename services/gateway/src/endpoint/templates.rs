@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     auth::{Access, Manage, Permission, Read},
-    body::JsonBody,
+    body::{Admitted, JsonBody},
     failure, idempotent,
     preview::{self, Show},
     publish::{self, PublishError},
@@ -75,9 +75,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
 )]
 async fn preview(
     request: HttpRequest,
-    access: Access<Read>,
+    Admitted(access, body): Admitted<Access<Read>, JsonBody<PreviewRequest>>,
     name: web::Path<String>,
-    body: JsonBody<PreviewRequest>,
 ) -> Result<HttpResponse, Problem> {
     let (name, wanted) = (read::<Name>(&name, "name", "a template's name")?, body.value);
     let place = Arc::clone(&access.gateway.tryouts).acquire_owned().await;
@@ -145,9 +144,8 @@ async fn preview(
 )]
 async fn test(
     request: HttpRequest,
-    access: Access<Manage>,
+    Admitted(access, body): Admitted<Access<Manage>, JsonBody<TestSendRequest>>,
     name: web::Path<String>,
-    body: JsonBody<TestSendRequest>,
 ) -> Result<HttpResponse, Problem> {
     let name = read::<Name>(&name, "name", "a template's name")?;
     let key = messages::needed_key(&request)?;
@@ -166,8 +164,8 @@ async fn enqueue(
     listed(access, &to).await?;
     // One key may serve one template and one address only; with others it is another test.
     let idempotency_key = format!("{name} {} {idempotency_key}", to.expose());
-    let template = ask(store.document(Kind::Template.as_str(), name, None).await)?;
-    let template = template.ok_or_else(|| messages::unknown("template"))?;
+    let template = store.document(Kind::Template.as_str(), name, None).await;
+    let template = found(template, "published template")?;
     let (topic, _) = topic(access, name, wanted.topic.as_deref()).await?;
     let topic = topic.ok_or_else(|| {
         invalid("topic", "no journey sends this template, so its topic is not known; name one")
