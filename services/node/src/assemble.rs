@@ -65,6 +65,20 @@ impl Node {
     pub async fn start(config: &NodeConfig) -> anyhow::Result<Self> {
         let peers = Peers::prepare(config).await?;
         let (store, clock) = open(config, peers.as_ref().and_then(Peers::address)).await?;
+        let started = Self::over(config, peers, (store.clone(), clock)).await;
+        if started.is_err() {
+            // In order, so that nobody waits for this worker's shards.
+            store.close().await;
+        }
+        started
+    }
+
+    /// Starts the roles over an open store.
+    async fn over(
+        config: &NodeConfig,
+        peers: Option<Peers>,
+        (store, clock): (Store, Arc<ProductClock>),
+    ) -> anyhow::Result<Self> {
         let chance: Arc<dyn Chance> = match config.seeded_chance {
             Some(key) => Arc::new(SeededChance(MacKey(key))),
             None => Arc::new(OsChance),
@@ -82,7 +96,7 @@ impl Node {
         } else {
             None
         };
-        let (owners, hints, rpc) = meet(&store, peers, worker.as_ref(), hints);
+        let (owners, hints, rpc) = meet(&store, peers, worker.as_ref(), (hints, &delivery));
         let consent = Arc::new(ConsentService::new(
             store.clone(),
             clock.clone(),
@@ -232,6 +246,7 @@ impl Node {
     /// take over at once; then delivery, then the store.
     pub async fn stop(self) {
         self.readiness.set(Phase::Draining);
+        self.store.take_no_shards();
         if let Some((http, _)) = self.http {
             http.stop(true).await;
         }
@@ -285,14 +300,19 @@ fn meet(
     store: &Store,
     peers: Option<Peers>,
     worker: Option<&WorkerHandle>,
-    delivery: Arc<dyn DeliveryApi>,
+    (delivery, sender): (Arc<dyn DeliveryApi>, &Option<DeliveryHandle>),
 ) -> (Arc<dyn WorkerApi>, Arc<dyn DeliveryApi>, Option<RpcServer>) {
     let own = worker.map(|worker| -> Arc<dyn WorkerApi> { Arc::new(worker.clone()) });
     let absent = || -> Arc<dyn WorkerApi> { Arc::new(NoWorker) };
     match peers {
         Some(peers) => {
             let router = Arc::new(peers.router(store, own.clone(), Arc::clone(&delivery)));
-            let rpc = peers.serve(own.unwrap_or_else(absent), delivery);
+            // What others say is for this process alone: they tell everybody themselves.
+            let sender: Arc<dyn DeliveryApi> = match sender {
+                Some(sender) => Arc::new(sender.clone()),
+                None => Arc::new(NoDelivery),
+            };
+            let rpc = peers.serve(own.unwrap_or_else(absent), sender);
             (Arc::clone(&router) as Arc<dyn WorkerApi>, router, rpc)
         }
         None => (own.unwrap_or_else(absent), delivery, None),

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use parcours_domain::{Millis, Timestamp};
 use parcours_kit::telemetry::metrics;
-use parcours_queue::TimerEntry;
+use parcours_queue::{QueueError, TimerEntry};
 use parcours_store::StoreError;
 use tokio::{
     sync::{Notify, watch},
@@ -23,7 +23,8 @@ use crate::{
     work::{TimersInFlight, Work},
 };
 
-/// How often it is looked whether a worker whose sign of life was overdue may act again.
+/// How often it is looked whether a worker whose sign of life was overdue may act again, and whether
+/// an index that could not be read can be.
 const ACT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the loops share.
@@ -55,7 +56,7 @@ impl Loops {
         let (mut mark, mut behind) = (None, false);
         loop {
             let busy = self.registry.gauge.hold();
-            let more = self.fire_due().await;
+            let fired = self.fire_due().await;
             if Instant::now() >= next_sweep || (behind && self.room() >= SWEEP_ROWS_MAX) {
                 behind = self.sweep_timers_now(&mut mark).await;
                 next_sweep = Instant::now() + self.config.sweep_period;
@@ -63,14 +64,19 @@ impl Loops {
                 continue;
             }
             drop(busy);
-            if more {
+            if matches!(fired, Ok(true)) {
                 tokio::task::yield_now().await;
                 if *stop.borrow() {
                     return;
                 }
                 continue;
             }
-            let until = self.next_look().await.min(next_sweep);
+            let look = match fired {
+                Ok(_) => self.next_look().await,
+                // What is due stays due; the sweep fires it meanwhile.
+                Err(_) => Instant::now() + ACT_AGAIN,
+            };
+            let until = look.min(next_sweep);
             tokio::select! {
                 () = sleep_until(until) => {}
                 () = self.deps.timers_changed.notified() => {}
@@ -106,20 +112,16 @@ impl Loops {
         self.config.timers_in_flight_max.saturating_sub(self.in_flight.len())
     }
 
-    /// Fires what is due and fits; whether more may be due.
-    async fn fire_due(&self) -> bool {
+    /// Fires what is due and fits; whether more may be due. An error when the index cannot tell.
+    async fn fire_due(&self) -> Result<bool, QueueError> {
         let max = self.room().min(SWEEP_ROWS_MAX);
         if max == 0 || !self.deps.durable.may_act() {
-            return false;
+            return Ok(false);
         }
         let now = self.deps.clock.now();
-        let due = match self.deps.timers.pop_due(now, max).await {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::debug!(%error, "the timer index cannot be read; the sweep goes on");
-                return false;
-            }
-        };
+        let due = self.deps.timers.pop_due(now, max).await.inspect_err(|error| {
+            tracing::debug!(%error, "the timer index cannot be read; the sweep goes on");
+        })?;
         let popped = due.len();
         let mut left = Vec::new();
         for entry in due {
@@ -130,7 +132,7 @@ impl Loops {
         let all_taken = left.is_empty();
         // No room in the worker: they stay indexed, and what gives room back looks again.
         self.index(&left).await;
-        all_taken && popped == max
+        Ok(all_taken && popped == max)
     }
 
     /// Hands a timer to its actor. False: no room in the worker. A contact whose mailbox is full

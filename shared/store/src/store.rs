@@ -194,6 +194,11 @@ impl Store {
         self.inner.ownership.may_commit().is_ok()
     }
 
+    /// From now on no shard is taken: this worker is about to stop.
+    pub fn take_no_shards(&self) {
+        self.inner.hold.take_none();
+    }
+
     /// Gives all shards back at once, in order: nothing new begins in them, what is being
     /// committed ends, then they are free for others. None is taken again; everything else goes
     /// on. [`Store::close`] does it too.

@@ -26,6 +26,8 @@ use crate::{QueueError, RedisLink};
 const ADD_MAX: usize = 250;
 /// Shards that one round of popping asks.
 const POP_SHARDS: usize = 16;
+/// The member that a set has as long as it was neither evicted nor emptied.
+const LAST: &str = "end";
 /// Rounds of one pop.
 const POP_ROUNDS: usize = 32;
 
@@ -168,7 +170,7 @@ impl TimerIndex for RedisTimers {
         ask.cmd("INFO").arg("server");
         for (shard, _) in shards {
             ask.cmd("HMGET").arg(self.key(*shard, "mark")).arg("epoch").arg("run_id").arg("whole");
-            ask.cmd("EXISTS").arg(self.key(*shard, "timers"));
+            ask.cmd("ZSCORE").arg(self.key(*shard, "timers")).arg(LAST);
         }
         let ask = |mut redis| async move { ask.query_async::<Vec<Value>>(&mut redis).await };
         let mut answers = self.link.ask(ask).await?.into_iter();
@@ -179,7 +181,7 @@ impl TimerIndex for RedisTimers {
             let mark = answers.next().and_then(|mark| redis::from_redis_value(mark).ok());
             let expected = [Some(epoch.to_string()), Some(run_id.clone()), Some("1".to_owned())];
             let same = mark.is_some_and(|mark: Vec<Option<String>>| mark == expected);
-            let there = answers.next() == Some(Value::Int(1));
+            let there = answers.next().is_some_and(|score| score != Value::Nil);
             if !(same && there && self.hand.is_whole(*shard, *epoch)) {
                 unbuilt.push((*shard, *epoch));
             }

@@ -41,6 +41,13 @@ impl Hold {
         Self { db, worker: None, tasks, session, keeper: None, file }
     }
 
+    /// No shard is taken any more.
+    pub(crate) fn take_none(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.take_none();
+        }
+    }
+
     /// Gives all shards back; this process goes on as what else it is, and goes on beating.
     pub(crate) async fn leave(&self) {
         if let Some(keeper) = &self.keeper

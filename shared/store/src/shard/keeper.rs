@@ -39,6 +39,8 @@ pub(crate) struct KeeperParts {
 pub(crate) struct Keeper {
     parts: KeeperParts,
     round: Mutex<Round>,
+    /// This worker is about to stop: it takes nothing.
+    stopping: AtomicBool,
     /// It was said that some shards' time is ahead of this worker's.
     ahead: AtomicBool,
 }
@@ -54,7 +56,17 @@ struct Round {
 
 impl Keeper {
     pub(crate) fn new(parts: KeeperParts) -> Arc<Self> {
-        Arc::new(Self { parts, round: Mutex::default(), ahead: AtomicBool::new(false) })
+        Arc::new(Self {
+            parts,
+            round: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            ahead: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on nothing is taken; what is held stays until [`Keeper::leave`].
+    pub(crate) fn take_none(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
     }
 
     /// Its connections.
@@ -97,7 +109,9 @@ impl Keeper {
         let often = round.gave.is_some_and(|gave| now - gave < i64_millis(times.beat));
         let give_max = if round.seen.calm(now, times) && !often { times.moves } else { 0 };
         let Plan { take, give } = plan(me, &seen, give_max);
-        self.take(&take).await?;
+        if !self.stopping.load(Ordering::SeqCst) {
+            self.take(&take).await?;
+        }
         if !give.is_empty() {
             round.gave = Some(now);
             tracing::info!(shards = give.len(), "handing shards over");
