@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::RedisLink;
 
-/// Notes ARGV[1], forgets who has not been heard for ARGV[2] milliseconds, and counts. Redis's own
+/// Notes `ARGV[1]`, forgets who has not been heard for `ARGV[2]` milliseconds, and counts. Redis's own
 /// time is only compared with itself.
 const COUNT: &str = r"
 local time = redis.call('TIME')

@@ -47,7 +47,7 @@ const RETURN_PAUSE: Duration = Duration::from_secs(1).saturating_add(SHARE_AHEAD
 /// A moment of this process, as microseconds of the clock that all processes share.
 pub type SlotClock = Arc<dyn Fn(Instant) -> i64 + Send + Sync>;
 
-/// Gives out at most ARGV[5] slots that begin no later than ARGV[4]; says how many, the arrival time
+/// Gives out at most `ARGV[5]` slots that begin no later than `ARGV[4]`; says how many, the arrival time
 /// of the first and the moment it counted as now. All in microseconds. The key is forgotten when it
 /// would say nothing any more.
 const LEASE: &str = r"
