@@ -198,14 +198,19 @@ impl Town {
                 items["items"][0][member].as_str().map(str::to_owned)
             })
         };
-        let key = api.get("/v1/keys")["items"][0]["id"].as_str().unwrap().to_owned();
-        Own {
+        let own = Own {
             contact: first("/v1/contacts?user_id=zoe", "id"),
             run: first("/v1/runs?status=waiting", "id"),
             message: first("/v1/mailbox", "message"),
             quarantined: first("/v1/quarantine", "id"),
-            key,
-        }
+            key: api.get("/v1/keys")["items"][0]["id"].as_str().unwrap().to_owned(),
+        };
+        api::until("the message's outcome has come back to its run", || {
+            let numbers = api.get("/v1/status")["brands"][0]["numbers"].clone();
+            let quiet = ["inbox_live", "queue_ready", "queue_claimed", "queue_leaving"];
+            quiet.iter().all(|number| numbers[number] == json!(0)).then_some(())
+        });
+        own
     }
 }
 

@@ -40,11 +40,9 @@ pub struct DeliveryConfig {
     pub sweep_every: Duration,
     /// How often claims whose lease is over are settled; looked at with the queue.
     pub settle_every: Duration,
-    /// Grouping of final commits: a connection waits for each.
+    /// Grouping of final commits, for which connections wait, and of recorded outcomes: what is not
+    /// recorded when the process is killed is unknown, so neither waits for long.
     pub group: GroupLimits,
-    /// Grouping of recorded outcomes, for which no connection waits. What is not recorded when the
-    /// process is killed is unknown, so this is short all the same.
-    pub record_group: GroupLimits,
     /// Waits between attempts.
     pub backoff: Backoff,
     /// Attempts after which a message fails.
@@ -84,7 +82,6 @@ impl Default for DeliveryConfig {
             sweep_every: Duration::from_millis(500),
             settle_every: Duration::from_secs(5),
             group: GroupLimits::default(),
-            record_group: GroupLimits { most: 256, wait: Duration::from_millis(10) },
             backoff: Backoff::default(),
             attempts_most: 30,
             render_most: Duration::from_secs(5),

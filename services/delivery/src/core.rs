@@ -45,7 +45,7 @@ impl Core {
         let worker = Arc::new(OnceLock::new());
         Self {
             gate: Gate::new(door.clone(), Arc::clone(&clock), &config),
-            recorder: Recorder::new(door.clone(), config.record_group, Arc::clone(&worker)),
+            recorder: Recorder::new(door.clone(), config.group, Arc::clone(&worker)),
             catalogue: Catalogue::new(store.clone()),
             pools: Pools::default(),
             board: Board::new(),
