@@ -2,7 +2,10 @@
 //! told to stop, the other has all of them within the stated time; a frozen one that wakes up ends
 //! by itself.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use parcours_tests::fault::process::Process;
 
@@ -33,10 +36,15 @@ fn until(ground: &Ground, sql: &str, wanted: i64) -> Duration {
     }
 }
 
-fn worker(ground: &Ground) -> Process {
+fn command(ground: &Ground) -> Command {
     let mut command = ground.command();
     command.env("PARCOURS_ROLES", "worker").env("PARCOURS_RPC_SECRET", "5e".repeat(16));
-    Process::start(command.env("PARCOURS_RPC_LISTEN", "127.0.0.1:0")).unwrap()
+    command.env("PARCOURS_RPC_LISTEN", "127.0.0.1:0");
+    command
+}
+
+fn worker(ground: &Ground) -> Process {
+    Process::start(&mut command(ground)).unwrap()
 }
 
 /// One that has half of the shards.
@@ -46,6 +54,16 @@ fn second(ground: &Ground) -> Process {
     assert_eq!(ground.number(OWNERS), 2);
     println!("two workers shared fairly after {shared:?}");
     second
+}
+
+#[test]
+fn a_start_that_fails_leaves_nobody_behind() {
+    let ground = Ground::postgres();
+    let failed = command(&ground).env("PARCOURS_REDIS_URL", "nonsense").output().unwrap();
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(!failed.status.success() && said.contains("PARCOURS_REDIS_URL"), "{said}");
+    assert_eq!(ground.number("SELECT count(*) FROM worker WHERE dead_at IS NULL"), 0);
+    assert_eq!(ground.number("SELECT count(owner) FROM shard"), 0, "its shards are free");
 }
 
 #[test]

@@ -9,8 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use parcours_domain::TenantId;
 use parcours_queue::{
-    Hint, Hints, LinkTimes, RedisHints, RedisLink, RedisTimers, RedisTokens, TimerIndex,
-    TokenLease,
+    Hint, LinkTimes, RedisHints, RedisLink, RedisTimers, RedisTokens, TimerIndex, TokenLease,
     tokens::{Census, CensusTimes, SlotClock},
 };
 use parcours_store::Store;
@@ -73,10 +72,9 @@ impl Common {
             tokio::spawn(async move {
                 loop {
                     match told.recv().await {
-                        Ok(Hint::Queued { tenant, lane }) => own.hint(tenant, lane),
-                        // Contacts are woken over the way to their owners; what was missed is
-                        // found by the sweep.
-                        Ok(Hint::Wake { .. }) | Err(RecvError::Lagged(_)) => {}
+                        Ok(Hint { tenant, lane }) => own.hint(tenant, lane),
+                        // The sweep finds what was missed.
+                        Err(RecvError::Lagged(_)) => {}
                         Err(RecvError::Closed) => return,
                     }
                 }
@@ -99,15 +97,18 @@ struct Everybody(Arc<RedisHints>);
 
 impl DeliveryApi for Everybody {
     fn hint(&self, tenant: TenantId, lane: i64) {
-        self.0.tell(Hint::Queued { tenant, lane });
+        self.0.tell(Hint { tenant, lane });
     }
 }
 
 /// A moment of this process as microseconds of the machine's clock, which NTP keeps near that of the
 /// other machines.
 fn wall_micros(at: Instant) -> i64 {
-    let ago = Instant::now().saturating_duration_since(at);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let ahead = at.saturating_duration_since(Instant::now());
-    i64::try_from((now + ahead).saturating_sub(ago).as_micros()).unwrap_or(i64::MAX)
+    let (now, here) = (SystemTime::now(), Instant::now());
+    let then = match at.checked_duration_since(here) {
+        Some(ahead) => now + ahead,
+        None => now - here.duration_since(at),
+    };
+    let since = then.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -24,7 +24,13 @@ impl Loops {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::{Duration, Instant},
+    };
 
     use async_trait::async_trait;
     use parcours_domain::{ContactId, RunId, TenantId, Timestamp};
@@ -36,11 +42,15 @@ mod tests {
         config::WorkerConfig,
         double::{Double, TENANT, at, contact, event, parts},
         hosts::Hosts,
+        loops::ACT_AGAIN,
         worker::{WorkerHandle, WorkerParts, start_on},
     };
 
-    /// An index that cannot be reached.
-    struct Away;
+    /// An index that cannot be reached and knows that something is due; it counts who asks for that.
+    #[derive(Default)]
+    struct Away {
+        asked: AtomicUsize,
+    }
 
     #[async_trait]
     impl TimerIndex for Away {
@@ -58,13 +68,14 @@ mod tests {
             Err(QueueError::Unavailable)
         }
         async fn pop_due(&self, _: Timestamp, _: usize) -> Result<Vec<TimerEntry>, QueueError> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
             Err(QueueError::Unavailable)
         }
         async fn remove(&self, _: TenantId, _: ContactId, _: &[RunId]) -> Result<(), QueueError> {
             Err(QueueError::Unavailable)
         }
         async fn next_due(&self) -> Result<Option<Timestamp>, QueueError> {
-            Err(QueueError::Unavailable)
+            Ok(Some(at(1)))
         }
         async fn pending(&self) -> Result<usize, QueueError> {
             Err(QueueError::Unavailable)
@@ -75,9 +86,10 @@ mod tests {
     }
 
     /// A worker without an index, at product time 10,000; periods so long that only pokes count.
-    async fn worker(double: &Arc<Double>) -> (Arc<ProductClock>, WorkerHandle) {
+    async fn worker(double: &Arc<Double>, away: &Arc<Away>) -> (Arc<ProductClock>, WorkerHandle) {
         let clock = Arc::new(ProductClock::standing(at(10_000)));
-        let parts = WorkerParts { timers: Arc::new(Away), ..parts(double, &clock) };
+        let timers = Arc::<Away>::clone(away);
+        let parts = WorkerParts { timers, ..parts(double, &clock) };
         let long = Duration::from_secs(3_600);
         let config =
             WorkerConfig { sweep_period: long, repair_period: long, ..WorkerConfig::default() };
@@ -95,7 +107,7 @@ mod tests {
             let entry = TimerEntry { tenant: TENANT, contact, run, seq: 1, due_at };
             double.inner().timers.insert(run, (entry, false));
         }
-        let (_clock, worker) = worker(&double).await;
+        let (_clock, worker) = worker(&double, &Arc::default()).await;
         worker.poke();
         // No contact knows these runs, so each timer is cancelled once its contact got it.
         while !double.inner().timers.is_empty() {
@@ -106,7 +118,7 @@ mod tests {
     #[actix::test]
     async fn without_an_index_due_timers_are_fired_by_the_sweep_once_and_not_early() {
         let double = Double::new();
-        let (clock, worker) = worker(&double).await;
+        let (clock, worker) = worker(&double, &Arc::default()).await;
         let events = vec![event("a", "wait")];
         worker.accept(vec![ContactEvents { tenant: TENANT, contact: contact(1), events }]).await;
         worker.poke();
@@ -122,5 +134,15 @@ mod tests {
             worker.settled().await;
         }
         assert_eq!(double.log(contact(1)), ["wait", "timer"]);
+    }
+
+    #[actix::test]
+    async fn an_index_that_is_away_is_asked_with_pauses() {
+        let (begun, away) = (Instant::now(), Arc::<Away>::default());
+        let (_clock, _worker) = worker(&Double::new(), &away).await;
+        while away.asked.load(Ordering::SeqCst) < 4 {
+            tokio::task::yield_now().await;
+        }
+        assert!(begun.elapsed() >= ACT_AGAIN * 3, "{:?}", begun.elapsed());
     }
 }

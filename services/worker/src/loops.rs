@@ -25,7 +25,7 @@ use crate::{
 
 /// How often it is looked whether a worker whose sign of life was overdue may act again, and whether
 /// an index that could not be read can be.
-const ACT_AGAIN: Duration = Duration::from_millis(100);
+pub(crate) const ACT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the loops share.
 pub(crate) struct Loops {

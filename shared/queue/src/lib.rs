@@ -2,8 +2,9 @@
 //!
 //! A timer index answers "what is due"; losing it costs a rebuild from the `timer` table, nothing
 //! else. A token lease answers "when may the next message of this sender leave". A hint says "there
-//! may be work"; who misses it finds the work by its sweep. All three are traits: the memory of one
-//! process and a Redis shared by many stand behind the same callers.
+//! may be work"; who misses it finds the work by its sweep. The first two are traits: the
+//! memory of one process and a Redis shared by many stand behind the same callers. Hints between
+//! processes need the latter.
 //!
 //! What always holds: nothing in Redis is needed to rebuild Redis; every key carries a version and
 //! the install; keys and values hold ids, numbers and hashes, never names or addresses.
@@ -13,7 +14,7 @@ pub mod link;
 pub mod timers;
 pub mod tokens;
 
-pub use hints::{Hint, Hints, MemoryHints, RedisHints};
+pub use hints::{Hint, RedisHints};
 pub use link::{LinkTimes, RedisLink};
 pub use timers::{MemoryTimers, RedisTimers, TimerEntry, TimerIndex};
 pub use tokens::{Lease, LimitKey, MemoryTokens, RedisTokens, SlotTime, TokenLease};

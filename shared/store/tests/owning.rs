@@ -50,6 +50,8 @@ struct Hooks {
     /// The next commit says that it is there, then waits.
     commit: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
     fenced: AtomicUsize,
+    /// Rounds of its keeper.
+    rounds: AtomicUsize,
 }
 
 impl Hooks {
@@ -94,6 +96,9 @@ impl Watcher for Hooks {
     fn loaded(&self, _: usize, _: usize, _: Duration) {}
     fn fenced(&self, contacts: usize) {
         self.fenced.fetch_add(contacts, Ordering::SeqCst);
+    }
+    fn shards(&self, _: usize) {
+        self.rounds.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -418,6 +423,24 @@ async fn each_worker_sweeps_its_own_shards() {
     holds(&a, 16).await;
     assert_eq!(a.sweep().due_timers(NOW, None, 10).await.unwrap().len(), 2);
     assert!(b.sweep().due_timers(NOW, None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_is_about_to_stop_takes_nothing() {
+    let place = place().await;
+    let (a, hooks) = hooked(&place, CALM).await;
+    let b = worker(&place, CALM).await;
+    holds(&a, 8).await;
+    holds(&b, 8).await;
+    a.take_no_shards();
+    b.close().await;
+    let (begun, seen) = (Instant::now(), hooks.rounds.load(Ordering::SeqCst));
+    while hooks.rounds.load(Ordering::SeqCst) < seen + 3 {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(a.held().borrow().len(), 8, "what is free is for those who stay");
+    holds(&worker(&place, CALM).await, 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

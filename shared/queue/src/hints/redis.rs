@@ -14,7 +14,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Hint, Hints, WAITING_MAX, decode, encode};
+use super::{Hint, WAITING_MAX, decode, encode};
 use crate::RedisLink;
 
 /// Hints in one message.
@@ -55,13 +55,17 @@ impl Drop for RedisHints {
     }
 }
 
-impl Hints for RedisHints {
-    fn tell(&self, hint: Hint) {
+impl RedisHints {
+    /// Tells every listener, here at once and elsewhere soon, or nobody.
+    pub fn tell(&self, hint: Hint) {
         // Nobody listens here, or too much waits: the sweeps find it.
         let _ = self.here.send(hint);
         let _ = self.elsewhere.try_send(hint);
     }
-    fn listen(&self) -> broadcast::Receiver<Hint> {
+    /// Hears what is told from now on. A listener that lags misses the oldest ones, and is told how
+    /// many.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Hint> {
         self.here.subscribe()
     }
 }

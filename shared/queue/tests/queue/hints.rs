@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use parcours_domain::ContactId;
-use parcours_queue::{Hint, Hints as _, RedisHints};
+use parcours_queue::{Hint, RedisHints};
 use parcours_testkit::redis::RedisServer;
 use tokio::{sync::broadcast::Receiver, time::timeout};
-use uuid::Uuid;
 
 use crate::ground::{TENANT, ask, link};
 
-fn hint(n: u128) -> Hint {
-    Hint::Wake { tenant: TENANT, contact: ContactId(Uuid::from_u128(n)) }
+fn hint(lane: i64) -> Hint {
+    Hint { tenant: TENANT, lane }
 }
 
 async fn hears(listener: &mut Receiver<Hint>, wanted: Hint) {
