@@ -8,6 +8,7 @@
 mod a_backend_ends_during_commit;
 mod a_brand_moves_without_a_double;
 mod a_cluster_by_one_command;
+mod a_cluster_withstands;
 mod a_frozen_owner_blocks_nobody;
 mod a_full_disk_loses_nothing;
 mod a_lost_redis_loosens_no_limit;
@@ -23,6 +24,7 @@ mod alerts_fire_when_they_should;
 mod api;
 mod backend;
 mod campaign;
+mod cluster;
 mod commands_reach_the_store_or_the_server;
 mod crashes_lose_and_double_nothing;
 mod deploy_names_what_exists;

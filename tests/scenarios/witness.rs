@@ -22,6 +22,7 @@ use parcours_tests::{
         Answer, Arrival, Finding, History, Journey, Person, Promises, Send, SentFact, Wait, Word,
         read::Database,
     },
+    scaled,
 };
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -58,9 +59,12 @@ pub struct Stage {
     pub key: String,
     /// Runs clients and sink.
     pub runtime: Runtime,
+    /// Its database, when it is not SQLite.
+    pub database: Option<TempDatabase>,
+    /// The part that clients speak to.
+    front: String,
     people: Vec<Person>,
     facts: Vec<SentFact>,
-    database: Option<TempDatabase>,
     _folders: [tempfile::TempDir; 2],
 }
 
@@ -139,7 +143,7 @@ fn promises(Spans { pause, listen }: Spans) -> Promises {
             waits: vec![wait("pause", pause, false), wait("listen", listen, true)],
             sends: vec![send("first"), send("second")],
         }],
-        late_ms: 60_000,
+        late_ms: i64::try_from(scaled(60_000, 120_000)).expect("milliseconds"),
         leaving_most: 0,
     }
 }
@@ -167,6 +171,16 @@ pub fn reply(user: &str, id: &str) -> Item {
 impl Stage {
     /// Starts an install with the brand and so many users who said yes.
     pub fn new(ground: &Ground, users: usize, spans: Spans) -> Self {
+        let mut stage = Self::bare(ground);
+        stage.supervisor = stage.supervisor.under(&stage.shim);
+        stage.supervisor.start(ALL_ROLES).unwrap();
+        stage.open(ALL_ROLES, spans);
+        stage.welcome(users);
+        stage
+    }
+
+    /// An install of which nothing runs yet.
+    pub fn bare(ground: &Ground) -> Self {
         let runtime = Runtime::new().unwrap();
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let shim = Shim::build(folders[0].path()).unwrap();
@@ -179,40 +193,47 @@ impl Stage {
                 (Supervisor::postgres(data, database.url()), Some(database))
             }
         };
-        let mut supervisor = supervisor.under(&shim);
-        supervisor.start(ALL_ROLES).unwrap();
-        let file = folders[0].path().join("shop.yaml");
-        std::fs::write(&file, documents(sink.port(), spans)).unwrap();
-        let key = publish(&supervisor, &file);
-        let mut stage = Self {
+        Self {
             supervisor,
             shim,
             sink,
             ledger: Arc::default(),
-            key,
+            key: String::new(),
             runtime,
+            front: String::new(),
             people: Vec::new(),
             facts: Vec::new(),
             database,
             _folders: folders,
-        };
-        stage.welcome(users);
-        stage
+        }
+    }
+
+    /// Publishes the brand by a part that serves HTTP; clients speak to it from now on.
+    pub fn open(&mut self, front: &str, spans: Spans) {
+        front.clone_into(&mut self.front);
+        let file = self.supervisor.data().join("shop.yaml");
+        std::fs::write(&file, documents(self.sink.port(), spans)).unwrap();
+        self.key = publish(&self.supervisor, front, &file);
     }
 
     /// A client of the brand.
     pub fn client(&self) -> Client {
-        let url = self.supervisor.url(ALL_ROLES).unwrap();
+        self.client_of(&self.front)
+    }
+
+    /// A client of the brand that speaks to this part.
+    pub fn client_of(&self, part: &str) -> Client {
+        let url = self.supervisor.url(part).unwrap();
         Client::new(&url, BRAND, &self.key, &self.ledger).unwrap()
     }
 
     /// The API with the brand's admin key.
     pub fn api(&self) -> Api {
-        Api::at(&self.supervisor.url(ALL_ROLES).unwrap(), &self.key)
+        Api::at(&self.supervisor.url(&self.front).unwrap(), &self.key)
     }
 
     /// Users `u0`, `u1`, ... come in and say yes.
-    fn welcome(&mut self, users: usize) {
+    pub fn welcome(&mut self, users: usize) {
         let names: Vec<String> = (0..users).map(|n| format!("u{n}")).collect();
         let address = |user: &str| format!("{user}@customers.example");
         let identify = |user: &String| Item {
@@ -324,12 +345,12 @@ impl Stage {
     }
 }
 
-fn publish(supervisor: &Supervisor, file: &Path) -> String {
+fn publish(supervisor: &Supervisor, front: &str, file: &Path) -> String {
     let file = file.to_str().expect("a path in UTF-8");
-    supervisor.command(ALL_ROLES, &["apply", file]).unwrap();
+    supervisor.command(front, &["apply", file]).unwrap();
     let scopes = "ingest,read,manage,admin";
     let create = ["key", "create", "--brand", BRAND, "--scopes", scopes];
-    let said = supervisor.command(ALL_ROLES, &create).unwrap();
+    let said = supervisor.command(front, &create).unwrap();
     said.lines().last().expect("the key is the last line").trim().to_owned()
 }
 

@@ -1,10 +1,7 @@
 //! What the processes of an install have in common through Redis, when there is one: the index of
 //! due timers, send permits, hints. Truth stays in SQL; without Redis everything still happens.
 
-use std::{
-    sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use parcours_domain::TenantId;
@@ -16,7 +13,7 @@ use parcours_store::Store;
 use parcours_wire::DeliveryApi;
 use tokio::{sync::broadcast::error::RecvError, task::JoinHandle};
 
-use crate::config::NodeConfig;
+use crate::{config::NodeConfig, server_time::ServerTime};
 
 /// This process's part in what is common.
 pub(crate) struct Common {
@@ -26,6 +23,8 @@ pub(crate) struct Common {
     hints: Arc<RedisHints>,
     /// Counts those who send; only while this process does.
     census: Option<Census>,
+    /// The clock of send permits, while this process sends.
+    time: Option<JoinHandle<()>>,
     listening: Option<JoinHandle<()>>,
 }
 
@@ -47,7 +46,7 @@ impl Common {
         let install = store.install_id().simple().to_string();
         let hints = Arc::new(RedisHints::start(Arc::clone(&link), &install));
         let shards = store.shards();
-        Ok(Some(Self { link, install, shards, hints, census: None, listening: None }))
+        Ok(Some(Self { link, install, shards, hints, census: None, time: None, listening: None }))
     }
 
     /// The index of due timers.
@@ -56,10 +55,12 @@ impl Common {
     }
 
     /// Permits of which all who send have their part.
-    pub(crate) fn tokens(&mut self) -> Arc<dyn TokenLease> {
+    pub(crate) async fn tokens(&mut self, store: &Store) -> Arc<dyn TokenLease> {
         let link = || Arc::clone(&self.link);
         let census = Census::start(link(), &self.install, CensusTimes::default());
-        let clock: SlotClock = Arc::new(wall_micros);
+        let (time, following) = ServerTime::follow(store.clone()).await;
+        self.time = Some(following);
+        let clock: SlotClock = Arc::new(move |at| time.micros(at));
         let tokens = RedisTokens::new(link(), &self.install, clock, census.count());
         self.census = Some(census);
         Arc::new(tokens)
@@ -86,8 +87,8 @@ impl Common {
 
 impl Drop for Common {
     fn drop(&mut self) {
-        if let Some(listening) = &self.listening {
-            listening.abort();
+        for task in [&self.time, &self.listening].into_iter().flatten() {
+            task.abort();
         }
     }
 }
@@ -99,16 +100,4 @@ impl DeliveryApi for Everybody {
     fn hint(&self, tenant: TenantId, lane: i64) {
         self.0.tell(Hint { tenant, lane });
     }
-}
-
-/// A moment of this process as microseconds of the machine's clock, which NTP keeps near that of the
-/// other machines.
-fn wall_micros(at: Instant) -> i64 {
-    let (now, here) = (SystemTime::now(), Instant::now());
-    let then = match at.checked_duration_since(here) {
-        Some(ahead) => now + ahead,
-        None => now - here.duration_since(at),
-    };
-    let since = then.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -110,6 +110,7 @@ impl NodeConfig {
         };
         let mut config = StoreConfig::new(url, root_key);
         config.worker_role = self.has(Role::Worker);
+        config.sends = self.has(Role::Delivery);
         // A worker that nobody could bring events to must be the only one.
         config.sole_worker = self.catching_up || self.peers.secret.is_none();
         config.product_clock_start = self.product_clock_start;

@@ -53,6 +53,9 @@ pub struct StoreConfig {
     pub lanes: usize,
     /// Whether this process hosts actors: has its share of the shards.
     pub worker_role: bool,
+    /// Whether this process sends. One that is no worker gives a sign of life all the same, so that
+    /// what it had claimed is given back soon after it is gone.
+    pub sends: bool,
     /// Whether no other worker may be on the database meanwhile; on SQLite none ever is.
     pub sole_worker: bool,
     /// Where other processes reach this worker, told with its shards.
@@ -77,6 +80,7 @@ impl StoreConfig {
             shards: SHARDS_DEFAULT,
             lanes: 2,
             worker_role: true,
+            sends: false,
             sole_worker: false,
             worker_address: None,
             shard_times: ShardTimes::default(),
@@ -276,6 +280,17 @@ impl Store {
     /// [`StoreError::Unavailable`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         Sql::new("SELECT 1 AS one", Vec::new()).one(self.db().read()).await.map(|_| ())
+    }
+
+    /// The time of the database's machine in microseconds since the epoch, on PostgreSQL; by it
+    /// processes on several machines mean the same moments.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; on SQLite too, which has one process and needs none.
+    pub async fn server_micros(&self) -> Result<i64, StoreError> {
+        let text = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now";
+        let row = Sql::new(text, Vec::new()).one(self.db().read()).await?;
+        row.ok_or(StoreError::Damaged("the database's clock"))?.get("now")
     }
 
     /// The stored product clock; none while product time is the machine's time.

@@ -443,6 +443,37 @@ async fn who_is_about_to_stop_takes_nothing() {
     holds(&worker(&place, CALM).await, 8).await;
 }
 
+/// One who only sends.
+async fn sender(place: &TempPlace, times: ShardTimes) -> Store {
+    let config = StoreConfig { worker_role: false, sends: true, ..config(place, times) };
+    Store::open(config).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_only_sends_is_missed_when_gone_and_has_no_shards() {
+    let place = place().await;
+    let living = "SELECT count(*) FROM worker WHERE dead_at IS NULL";
+    let s = sender(&place, CALM).await;
+    // Neither one that shares nor one that must be alone takes it for a worker that was left.
+    let alone = StoreConfig { sole_worker: true, ..config(&place, CALM) };
+    let a = Store::open(alone).await.unwrap();
+    holds(&a, 16).await;
+    assert_eq!(count(&place, living).await, 2);
+    a.close().await;
+    let a = worker(&place, DEADLY).await;
+    holds(&a, 16).await;
+    until(&place, living, 2).await;
+    // Taken for dead, it lives again with its next beat.
+    execute(&place, "UPDATE worker SET dead_at = 1 WHERE leaving_at IS NOT NULL").await;
+    until(&place, living, 2).await;
+    assert!(s.held().borrow().is_empty());
+    s.close().await;
+    assert_eq!(count(&place, living).await, 1, "one that ends says so");
+    drop(sender(&place, CALM).await);
+    assert_eq!(count(&place, living).await, 2, "one that is killed says nothing");
+    until(&place, living, 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_must_be_alone_is_alone() {
     let place = place().await;

@@ -1,6 +1,7 @@
 //! What tests of several crates build on. Only ever a dev-dependency.
 
 pub mod brand;
+mod minder;
 pub mod pg;
 pub mod redis;
 pub mod smtp_sink;

@@ -9,9 +9,8 @@
 //! because its shell waits for the end of our side of a pipe; its directory goes with it.
 
 use std::{
-    io::{BufRead as _, BufReader},
     os::unix::fs::MetadataExt as _,
-    process::{Child, Command, Stdio},
+    process::Command,
     str::FromStr as _,
     sync::{
         Mutex, PoisonError, Weak,
@@ -24,10 +23,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use sqlx::{ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
 
+use crate::minder::Minder;
+
 /// Names the server under which each test gets a database.
 pub const URL_VARIABLE: &str = "PARCOURS_TEST_POSTGRES_URL";
 
-/// Starts a server, says where its socket is, and stops it when standard input ends.
+/// Starts a server and says where its socket is; then does as told, line by line, until standard
+/// input ends.
 const SCRIPT: &str = r#"
 set -e
 PATH="$PATH:$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -n 1)"
@@ -36,15 +38,24 @@ trap 'rm -rf "$dir"' EXIT
 trap '' INT
 cd "$dir"
 initdb -D data -U postgres -A trust -E UTF8 --locale=C --no-sync >log 2>&1 || { cat log >&2; exit 1; }
-pg_ctl -D data -w -l log -o "-k $dir -c listen_addresses='' -c max_connections=300 -c fsync=on $1" start >/dev/null || { cat log >&2; exit 1; }
+serve() {
+  pg_ctl -D data -w -l log -o "-k $dir -c listen_addresses='' -c max_connections=300 -c fsync=on $1" start >/dev/null || { cat log >&2; exit 1; }
+}
+end() { pg_ctl -D data -w -m immediate stop >/dev/null 2>&1 || true; }
+serve "$1"
 echo "$dir"
-cat >/dev/null
-pg_ctl -D data -w -m immediate stop >/dev/null 2>&1 || true
+while read -r word; do
+  case $word in
+    kill) end; echo done;;
+    start) serve "$1"; echo ready;;
+  esac
+done
+end
 "#;
 
 /// A server that this process started.
 struct Server {
-    shell: Child,
+    minder: Mutex<Minder>,
     url: String,
 }
 
@@ -60,29 +71,17 @@ impl Server {
             command.args(["-c", SCRIPT, "sh"]);
             command
         };
-        let mut shell = command
-            .arg(settings)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
+        let (minder, directory) = Minder::start(command.arg(settings))
             .context("PostgreSQL's programs or runuser are missing")?;
-        let output = shell.stdout.take().context("no output")?;
-        let mut directory = String::new();
-        BufReader::new(output).read_line(&mut directory)?;
-        if directory.trim().is_empty() {
+        if directory.is_empty() {
             bail!("PostgreSQL did not start; its log is above");
         }
-        let url = format!("postgres://postgres@localhost/postgres?host={}", directory.trim());
-        Ok(Self { shell, url })
+        let url = format!("postgres://postgres@localhost/postgres?host={directory}");
+        Ok(Self { minder: Mutex::new(minder), url })
     }
-}
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        // The shell stops the server and removes its directory.
-        let _status = self.shell.wait();
+    fn order(&self, word: &str, done: &str) -> Result<()> {
+        self.minder.lock().unwrap_or_else(PoisonError::into_inner).order(word, done)
     }
 }
 
@@ -150,6 +149,27 @@ impl TempDatabase {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Ends its server at once, as a crash does (`pg_ctl -m immediate`).
+    ///
+    /// # Errors
+    /// When others may use that server.
+    pub fn kill_server(&self) -> Result<()> {
+        self.own_server()?.order("kill", "done")
+    }
+
+    /// Starts its server again; returns when it has recovered.
+    ///
+    /// # Errors
+    /// When others may use that server, or it does not start.
+    pub fn start_server(&self) -> Result<()> {
+        self.own_server()?.order("start", "ready")
+    }
+
+    fn own_server(&self) -> Result<&Server> {
+        let own = self.server.as_ref().filter(|server| Arc::strong_count(server) == 1);
+        own.map(AsRef::as_ref).context("the server is not this test's own")
     }
 
     /// A connection of one's own, for looking in from outside.

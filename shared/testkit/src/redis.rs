@@ -11,12 +11,15 @@
 use std::{
     fs::OpenOptions,
     io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    os::unix::net::UnixStream,
+    process::Command,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use uuid::Uuid;
+
+use crate::minder::Minder;
 
 /// Names the server that tests share.
 pub const URL_VARIABLE: &str = "PARCOURS_TEST_REDIS_URL";
@@ -51,9 +54,8 @@ rm -rf "$dir"
 
 /// A server that this process started, for one test alone.
 pub struct RedisServer {
-    shell: Child,
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    minder: Minder,
+    socket: String,
     url: String,
 }
 
@@ -75,21 +77,13 @@ impl RedisServer {
     /// # Errors
     /// When it does not start.
     pub fn start_with(settings: &[&str]) -> Result<Self> {
-        let mut shell = Command::new("sh")
-            .args(["-c", SCRIPT, "sh"])
-            .args(settings)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let orders = shell.stdin.take();
-        let mut answers = BufReader::new(shell.stdout.take().context("no output")?);
-        let mut directory = String::new();
-        answers.read_line(&mut directory)?;
-        let url = format!("redis+unix://{}/socket", directory.trim());
-        let mut server = Self { shell, orders, answers, url };
-        server.expect("ready")?;
-        Ok(server)
+        let mut shell = Command::new("sh");
+        let (mut minder, directory) =
+            Minder::start(shell.args(["-c", SCRIPT, "sh"]).args(settings))?;
+        minder.expect("ready")?;
+        let socket = format!("{directory}/socket");
+        let url = format!("redis+unix://{socket}");
+        Ok(Self { minder, socket, url })
     }
 
     /// Its URL; the same after [`RedisServer::start_again`].
@@ -98,13 +92,18 @@ impl RedisServer {
         &self.url
     }
 
+    /// The path of its socket.
+    #[must_use]
+    pub fn socket(&self) -> &str {
+        &self.socket
+    }
+
     /// `kill -9`.
     ///
     /// # Errors
     /// When the shell that minds it is gone.
     pub fn kill(&mut self) -> Result<()> {
-        self.order("kill")?;
-        self.expect("done")
+        self.minder.order("kill", "done")
     }
 
     /// Starts it again, with what it saved last (`SAVE`), if it saved anything.
@@ -112,8 +111,7 @@ impl RedisServer {
     /// # Errors
     /// When it does not start.
     pub fn start_again(&mut self) -> Result<()> {
-        self.order("start")?;
-        self.expect("ready")
+        self.minder.order("start", "ready")
     }
 
     /// It answers nothing until [`RedisServer::thaw`].
@@ -121,8 +119,7 @@ impl RedisServer {
     /// # Errors
     /// When the shell that minds it is gone.
     pub fn freeze(&mut self) -> Result<()> {
-        self.order("freeze")?;
-        self.expect("done")
+        self.minder.order("freeze", "done")
     }
 
     /// It goes on.
@@ -130,29 +127,27 @@ impl RedisServer {
     /// # Errors
     /// When the shell that minds it is gone.
     pub fn thaw(&mut self) -> Result<()> {
-        self.order("thaw")?;
-        self.expect("done")
+        self.minder.order("thaw", "done")
     }
 
-    fn order(&mut self, word: &str) -> Result<()> {
-        Ok(writeln!(self.orders.as_mut().context("it was ended")?, "{word}")?)
-    }
-
-    fn expect(&mut self, word: &str) -> Result<()> {
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer)?;
-        if answer.trim() != word {
-            bail!("Redis was expected to be {word}, and it is {answer:?}");
+    /// Gives it a command that is answered with one line, such as `FLUSHALL`; the line.
+    ///
+    /// # Errors
+    /// When it is away, or answers with an error.
+    pub fn ask(&self, words: &[&str]) -> Result<String> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        let mut command = format!("*{}\r\n", words.len());
+        for word in words {
+            command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
-        Ok(())
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        // The shell ends the server and removes its directory.
-        let _status = self.shell.wait();
+        stream.write_all(command.as_bytes())?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        match line.trim().split_at_checked(1) {
+            Some(("-", error)) => bail!("Redis: {error}"),
+            Some((_, answer)) => Ok(answer.to_owned()),
+            None => bail!("Redis closed the connection"),
+        }
     }
 }
 

@@ -34,7 +34,15 @@ impl Process {
     /// # Errors
     /// It ended before that; with what it said.
     pub fn start(command: &mut Command) -> anyhow::Result<Self> {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+        Self::start_logging(command, Stdio::inherit())
+    }
+
+    /// The same; its log goes there.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_logging(command: &mut Command, log: impl Into<Stdio>) -> anyhow::Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn()?;
         let stdout = child.stdout.take().context("stdout is piped")?;
         // From here on it is killed whatever happens.
         let mut this = Self { child, url: String::new(), admin_key: String::new() };
@@ -94,6 +102,14 @@ impl Process {
     /// It cannot be waited for.
     pub fn ended(&mut self) -> anyhow::Result<ExitStatus> {
         Ok(self.child.wait()?)
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub fn has_ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Stops it where it stands (SIGSTOP); returns when it stands.

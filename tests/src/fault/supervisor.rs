@@ -1,13 +1,14 @@
 //! An install and its processes: one process with all roles, or one for each; each comes back on
 //! the port that it had.
 //!
-//! A part is named by its roles, as `--roles` takes them.
+//! A part is named by its roles, as `--roles` takes them, or as it was begun.
 
 use std::{
     collections::BTreeMap,
+    fs::OpenOptions,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus},
     sync::atomic::{AtomicU16, Ordering},
 };
 
@@ -27,10 +28,20 @@ const ROOT_KEY: &str = "1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f
 pub struct Supervisor {
     data: PathBuf,
     settings: Vec<(String, String)>,
-    ports: BTreeMap<String, u16>,
+    specs: BTreeMap<String, Spec>,
     parts: BTreeMap<String, Process>,
     /// The first admin key, once the install has been started.
     pub admin_key: String,
+}
+
+/// What a part is, each time that it is started.
+#[derive(Clone, Debug)]
+struct Spec {
+    roles: String,
+    port: u16,
+    settings: Vec<(String, String)>,
+    /// Where its log is appended; the test's own otherwise.
+    log: Option<PathBuf>,
 }
 
 impl Supervisor {
@@ -40,7 +51,7 @@ impl Supervisor {
         Self {
             data: data.to_owned(),
             settings: Vec::new(),
-            ports: BTreeMap::new(),
+            specs: BTreeMap::new(),
             parts: BTreeMap::new(),
             admin_key: String::new(),
         }
@@ -84,23 +95,80 @@ impl Supervisor {
     ///
     /// # Errors
     /// It runs already, or it ended before it was ready.
-    pub fn start(&mut self, roles: &str) -> anyhow::Result<()> {
-        if self.parts.contains_key(roles) {
-            bail!("{roles} runs already");
+    pub fn start(&mut self, name: &str) -> anyhow::Result<()> {
+        if !self.specs.contains_key(name) {
+            let spec =
+                Spec { roles: name.to_owned(), port: free_port()?, settings: vec![], log: None };
+            self.specs.insert(name.to_owned(), spec);
         }
-        let port = match self.ports.get(roles) {
-            Some(port) => *port,
-            None => free_port()?,
-        };
+        self.launch(name)
+    }
+
+    /// Starts one of several parts with these roles, with settings of its own and its log in a file
+    /// of its own ([`Supervisor::log`]); afterwards it is a part like any other.
+    ///
+    /// # Errors
+    /// As [`Supervisor::start`].
+    pub fn begin(
+        &mut self,
+        (name, roles): (&str, &str),
+        settings: Vec<(String, String)>,
+    ) -> anyhow::Result<()> {
+        let log = Some(self.data.join(format!("{name}.log")));
+        let spec = Spec { roles: roles.to_owned(), port: free_port()?, settings, log };
+        self.specs.insert(name.to_owned(), spec);
+        self.launch(name)
+    }
+
+    /// What a part that was begun has logged, over all its lives.
+    ///
+    /// # Errors
+    /// It was not begun, or the file cannot be read.
+    pub fn log(&self, name: &str) -> anyhow::Result<String> {
+        let log = self.specs.get(name).and_then(|spec| spec.log.as_deref());
+        let log = log.with_context(|| format!("{name} has no log of its own"))?;
+        Ok(String::from_utf8_lossy(&std::fs::read(log)?).into_owned())
+    }
+
+    fn launch(&mut self, name: &str) -> anyhow::Result<()> {
+        if self.parts.contains_key(name) {
+            bail!("{name} runs already");
+        }
+        let spec = self.specs.get(name).with_context(|| format!("{name} was never started"))?;
         let mut command = self.binary();
-        command.env("PARCOURS_LISTEN", format!("127.0.0.1:{port}")).env("PARCOURS_ROLES", roles);
-        let process = Process::start(&mut command)?;
+        command.env("PARCOURS_LISTEN", format!("127.0.0.1:{}", spec.port));
+        command.env("PARCOURS_ROLES", &spec.roles);
+        command.envs(spec.settings.iter().map(|(name, value)| (name, value)));
+        let process = match &spec.log {
+            None => Process::start(&mut command)?,
+            Some(log) => {
+                let log = OpenOptions::new().append(true).create(true).open(log)?;
+                Process::start_logging(&mut command, log)?
+            }
+        };
         if !process.admin_key.is_empty() {
             self.admin_key.clone_from(&process.admin_key);
         }
-        self.ports.insert(roles.to_owned(), port);
-        self.parts.insert(roles.to_owned(), process);
+        self.parts.insert(name.to_owned(), process);
         Ok(())
+    }
+
+    /// Starts again whatever has ended by itself, as a machine's supervisor does; which parts.
+    ///
+    /// # Errors
+    /// One does not come back.
+    pub fn tend(&mut self) -> anyhow::Result<Vec<String>> {
+        let mut ended = Vec::new();
+        for (name, part) in &mut self.parts {
+            if part.has_ended()?.is_some() {
+                ended.push(name.clone());
+            }
+        }
+        for name in &ended {
+            self.parts.remove(name);
+            self.launch(name)?;
+        }
+        Ok(ended)
     }
 
     /// `kill -9`.
@@ -120,7 +188,15 @@ impl Supervisor {
         self.start(roles)
     }
 
-    /// A running part, to freeze, thaw or stop it.
+    /// Asks a part to stop (SIGTERM); how it ended.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn stop(&mut self, name: &str) -> anyhow::Result<ExitStatus> {
+        self.parts.remove(name).with_context(|| format!("{name} does not run"))?.stop()
+    }
+
+    /// A running part, to freeze or thaw it.
     ///
     /// # Errors
     /// It does not run.
@@ -133,8 +209,8 @@ impl Supervisor {
     /// # Errors
     /// It was never started.
     pub fn url(&self, roles: &str) -> anyhow::Result<String> {
-        let port = self.ports.get(roles).with_context(|| format!("{roles} was never started"))?;
-        Ok(format!("http://127.0.0.1:{port}"))
+        let spec = self.specs.get(roles).with_context(|| format!("{roles} was never started"))?;
+        Ok(format!("http://127.0.0.1:{}", spec.port))
     }
 
     /// Runs a command against a part and returns what it printed.

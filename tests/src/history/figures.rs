@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{Answer, History};
+use super::{Answer, History, index::Index};
 
 /// How much of everything there was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +71,17 @@ impl History {
                 .filter(|one| one.message.as_deref().is_some_and(|id| unknown.contains(id)))
                 .count(),
         }
+    }
+}
+
+impl History {
+    /// When each timer fired, and how many milliseconds after its time.
+    #[must_use]
+    pub fn lateness(&self) -> Vec<(i64, i64)> {
+        let index = Index::of(self);
+        super::laws::runs::fired(&index)
+            .map(|(_, wait, [set, fired])| (fired, fired - set - wait.span_ms))
+            .collect()
     }
 }
 

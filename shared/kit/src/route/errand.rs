@@ -75,6 +75,11 @@ impl Errand {
         Next::Ask
     }
 
+    /// The process that was asked last.
+    pub(super) const fn asked(&self) -> Uuid {
+        self.asked.0
+    }
+
     /// Nothing of it was sent.
     pub(super) fn not_sent(mut self) -> Self {
         self.refused = Some(Refused { who: self.asked, at: Instant::now(), moved: false });

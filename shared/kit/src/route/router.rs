@@ -15,7 +15,7 @@ use parcours_domain::{ContactId, TenantId, shard_of};
 use parcours_wire::{ContactEvents, DeliveryApi, ItemOutcome, WorkerApi};
 use tokio::{
     task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use uuid::Uuid;
 
@@ -40,6 +40,8 @@ pub struct RouteLimits {
     pub patience: Duration,
     /// How long an owner that was asked may take.
     pub answer_max: Duration,
+    /// How often the directory is asked whether an owner that has not answered yet still is one.
+    pub look_every: Duration,
     /// The distance between two reads of the directory, and between two asks of an owner that
     /// did not take the events.
     pub again_after: Duration,
@@ -58,6 +60,7 @@ impl Default for RouteLimits {
         Self {
             patience: Duration::from_secs(10),
             answer_max: Duration::from_secs(20),
+            look_every: Duration::from_secs(1),
             again_after: Duration::from_millis(100),
             read_max: Duration::from_secs(2),
             map_age_max: Duration::from_secs(5),
@@ -266,7 +269,13 @@ impl Inner {
             }
             To::Peer(peer) => {
                 let batch: Vec<&ContactEvents> = errands.iter().map(|errand| &errand.of).collect();
-                ("other", peer.ask(&batch, within).await)
+                // Who is cut off from the database does not hear of its successor, and may never
+                // answer.
+                let asked = tokio::select! {
+                    asked = peer.ask(&batch, within) => asked,
+                    () = self.until_succeeded(&errands) => Asked::Lost,
+                };
+                ("other", asked)
             }
         };
         let labels = [("owner", owner), ("end", asked.as_str())];
@@ -276,6 +285,25 @@ impl Inner {
             metrics().observe("parcours_route_ask_seconds", seconds, &[("owner", owner)]);
         }
         (errands, asked)
+    }
+
+    /// Returns once one of these contacts has another owner than the one that is being asked.
+    async fn until_succeeded(&self, errands: &[Errand]) {
+        let every = self.route.limits.look_every;
+        loop {
+            sleep(every).await;
+            let mut map = self.map.current();
+            if !map.is_younger_than(every) {
+                map = self.newer_map(map.version).await;
+            }
+            let succeeded = |errand: &Errand| {
+                let place = map.place(errand.of.contact, self.route.shards);
+                place.is_some_and(|place| place.owner != errand.asked())
+            };
+            if errands.iter().any(succeeded) {
+                return;
+            }
+        }
     }
 
     fn peer(&self, process: Uuid, address: &Arc<str>) -> Arc<dyn Peer> {

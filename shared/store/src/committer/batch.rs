@@ -130,7 +130,11 @@ async fn preflight(parts: &CommitterParts, tx: &Tx, group: &[Job]) -> Result<Lea
     let shards: BTreeSet<u16> = group.iter().map(|job| job.commit.shard).collect();
     let locked = parts.ownership.lock(tx, &shards).await?;
     let refused = |job: &&Job| locked.refused.contains(&job.commit.shard);
-    parts.watch.fenced(group.iter().filter(refused).count());
+    let fenced = group.iter().filter(refused).count();
+    if fenced > 0 {
+        tracing::warn!(contacts = fenced, "writes were refused: another worker has their shards");
+        parts.watch.fenced(fenced);
+    }
     let moved = group.iter().filter(|job| !locked.mine.contains(&job.commit.shard));
     let who = |job: &Job| (job.commit.tenant, job.commit.contact);
     Ok(moved.map(|job| (who(job), CommitOutcome::Moved)).collect())

@@ -17,7 +17,7 @@ use crate::{
     error::StoreError,
     fault::{FaultHook, FaultPoint},
     pulse::boot_ms,
-    shard::Ownership,
+    shard::{Ownership, rows},
     side::sql::{Sql, vals},
 };
 
@@ -48,6 +48,18 @@ impl Heart {
                 Some(lock) => lock.beat(incarnation, product_ms).await,
                 None => Err(StoreError::closed()),
             },
+        }
+    }
+}
+
+/// Beats until aborted, as one who takes no shards and sends.
+pub(super) async fn sign(db: Db, (incarnation, host): (Uuid, String), period: Duration) {
+    let mut tick = interval(period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        if let Err(error) = rows::sign(&db, (incarnation, &host)).await {
+            tracing::warn!(%error, "a sign of life was not written");
         }
     }
 }

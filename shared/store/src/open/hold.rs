@@ -1,4 +1,5 @@
-//! What keeps other processes out while a store is open, and becoming a worker.
+//! What keeps other processes out while a store is open, and becoming a worker, or one who only
+//! sends.
 //!
 //! What always holds: a worker registers only with its part in the lock; its first beat counts from
 //! before its row was there; what it gives back, it gives back before it is marked as ended.
@@ -25,7 +26,8 @@ use crate::{
 /// What keeps other processes out, and the background work of an open store.
 pub(crate) struct Hold {
     db: Db,
-    worker: Option<Uuid>,
+    /// Whose row says that it lives.
+    registered: Option<Uuid>,
     tasks: Vec<JoinHandle<()>>,
     /// The session that holds the worker lock, and beats.
     session: Arc<Mutex<Option<WorkerLock>>>,
@@ -38,7 +40,7 @@ pub(crate) struct Hold {
 impl Hold {
     pub(super) fn new(db: Db, tasks: Vec<JoinHandle<()>>, file: Option<std::fs::File>) -> Self {
         let (session, file) = (Arc::default(), Mutex::new(file));
-        Self { db, worker: None, tasks, session, keeper: None, file }
+        Self { db, registered: None, tasks, session, keeper: None, file }
     }
 
     /// No shard is taken any more.
@@ -61,7 +63,7 @@ impl Hold {
     pub(crate) async fn release(&self) {
         self.leave().await;
         self.abort();
-        if let Some(incarnation) = self.worker
+        if let Some(incarnation) = self.registered
             && let Err(error) = rows::retire(&self.db, incarnation).await
         {
             tracing::warn!(%error, "the worker row was not marked as ended");
@@ -79,7 +81,7 @@ impl Hold {
         incarnation: Uuid,
         shards: u16,
     ) -> Result<Arc<Ownership>, StoreError> {
-        self.worker = Some(incarnation);
+        self.registered = Some(incarnation);
         let times = config.shard_times;
         let (db, heart, deadline) = match self.db.backend() {
             // The file's lock cannot pass to another process while this one lives, however late its
@@ -118,9 +120,24 @@ impl Hold {
         Ok(ownership)
     }
 
+    /// Says that this process lives, which takes no shards and sends: whoever finds its beat standing
+    /// still gives back what it had claimed. It needs no part in the workers' lock.
+    pub(super) async fn sign_on(
+        &mut self,
+        config: &StoreConfig,
+        incarnation: Uuid,
+    ) -> Result<(), StoreError> {
+        let host = host::name();
+        rows::sign(&self.db, (incarnation, &host)).await?;
+        self.registered = Some(incarnation);
+        let beat = beat::sign(self.db.clone(), (incarnation, host), config.shard_times.beat);
+        self.tasks.push(tokio::spawn(beat));
+        Ok(())
+    }
+
     /// Whether this store is a worker's.
     pub(crate) const fn is_worker(&self) -> bool {
-        self.worker.is_some()
+        self.keeper.is_some()
     }
 
     /// Gives the lock back.
@@ -151,7 +168,11 @@ async fn lock_role(config: &StoreConfig, db: &Db) -> Result<WorkerLock, StoreErr
     let times = config.shard_times;
     let (lock, left) = WorkerLock::take(&config.url, db, (holding, times.answer())).await?;
     match left {
-        Some(_) if holding == Holding::Whole => bury_all(db).await?,
+        Some(_) if holding == Holding::Whole => {
+            let tx = db.begin().await?;
+            rows::bury_workers(&tx).await?;
+            tx.commit().await?;
+        }
         Some(left) if !left.is_empty() => {
             // One that has only lost its session, as all do when the server is started again,
             // beats within this time.

@@ -63,7 +63,12 @@ pub(crate) async fn open(config: StoreConfig) -> Result<Store, StoreError> {
     let mut hold = Hold::new(db.clone(), tasks, file);
     let ownership = match config.worker_role {
         true => hold.take_over(&config, incarnation, install.shards).await?,
-        false => Arc::new(Ownership::none(incarnation)),
+        false => {
+            if config.sends && db.backend() == Backend::Postgres {
+                hold.sign_on(&config, incarnation).await?;
+            }
+            Arc::new(Ownership::none(incarnation))
+        }
     };
     Ok(assemble(&config, Parts { db, install, root, ownership, hold }))
 }

@@ -76,7 +76,10 @@ impl WorkerLock {
         let begun = Instant::now();
         let left = loop {
             if Holding::Whole.take(&mut session).await? {
-                break Some(rows::alive(db).await?);
+                let mut left = rows::alive(db).await?;
+                // Who only sends has no session here.
+                left.retain(|worker| !worker.leaving);
+                break Some(left);
             }
             let waited = begun.elapsed();
             let may_share = holding == Holding::Shared && waited >= ALONE;

@@ -25,7 +25,7 @@ pub(super) const TAKEN_MAX: usize = 64;
 pub(crate) struct WorkerRow {
     pub incarnation: Uuid,
     pub beat: i64,
-    /// It has given its shards back and takes none.
+    /// It has given its shards back and takes none, or it never takes any and only sends.
     pub leaving: bool,
 }
 
@@ -84,7 +84,23 @@ pub(crate) async fn register(db: &Db, new: &NewWorker<'_>) -> Result<i64, StoreE
     Ok(high_water)
 }
 
-/// The living workers, ascending by incarnation.
+/// A sign of life of one who takes no shards and sends. One that was declared dead lives again: of
+/// what it does, only what it had claimed hangs on that, and each claim is asked for by its own id.
+pub(crate) async fn sign(db: &Db, (me, host): (Uuid, &str)) -> Result<(), StoreError> {
+    let tx = db.begin().await?;
+    let now = machine_now().as_millis();
+    Sql::new(
+        "INSERT INTO worker (incarnation, beat, high_water, started_at, host, leaving_at) \
+         VALUES ($1, 0, 0, $2, $3, $2) \
+         ON CONFLICT (incarnation) DO UPDATE SET beat = worker.beat + 1, dead_at = NULL",
+        vals![me, now, host],
+    )
+    .run(&tx)
+    .await?;
+    tx.commit().await
+}
+
+/// The living workers and who else sends, ascending by incarnation.
 pub(crate) async fn alive(db: &Db) -> Result<Vec<WorkerRow>, StoreError> {
     let text = "SELECT incarnation, beat, leaving_at FROM worker WHERE dead_at IS NULL \
                 ORDER BY incarnation";
@@ -137,7 +153,15 @@ pub(crate) async fn declare_dead(
     Ok(dead == 1)
 }
 
-/// Declares every worker dead, when it is certain that there is none.
+/// Declares every worker dead but for those who have no shards and take none, when it is certain
+/// that there is none.
+pub(crate) async fn bury_workers(on: &impl sea_orm::ConnectionTrait) -> Result<(), StoreError> {
+    let now = machine_now().as_millis();
+    let text = "UPDATE worker SET dead_at = $1 WHERE dead_at IS NULL AND leaving_at IS NULL";
+    Sql::new(text, vals![now]).run(on).await.map(|_| ())
+}
+
+/// Declares everybody dead, when it is certain that there is nobody.
 pub(crate) async fn bury_all(on: &impl sea_orm::ConnectionTrait) -> Result<(), StoreError> {
     let now = machine_now().as_millis();
     let text = "UPDATE worker SET dead_at = $1 WHERE dead_at IS NULL";

@@ -3,7 +3,7 @@
 mod consent;
 mod events;
 mod messages;
-mod runs;
+pub(super) mod runs;
 
 use super::{finding::Finding, index::Index};
 

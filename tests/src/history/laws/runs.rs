@@ -37,13 +37,20 @@ pub(super) fn timers_fire_once(index: &Index<'_>) -> Vec<Finding> {
     findings
 }
 
+/// Each timer that fired: when it was set, and when it fired.
+pub(in crate::history) fn fired<'a>(
+    index: &'a Index<'_>,
+) -> impl Iterator<Item = (&'a HeldRun, &'a Wait, [i64; 2])> {
+    waits(index).filter_map(|(run, wait)| {
+        let first = |what| index.said(run, &wait.step, what).map(|line| line.at).min();
+        Some((run, wait, [first("waits")?, first("woke")?]))
+    })
+}
+
 /// A timer fires not before its time, and not long after it.
 pub(super) fn timers_keep_time(index: &Index<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (run, Wait { step, span_ms, .. }) in waits(index) {
-        let set = index.said(run, step, "waits").map(|line| line.at).min();
-        let fired = index.said(run, step, "woke").map(|line| line.at).min();
-        let (Some(set), Some(fired)) = (set, fired) else { continue };
+    for (run, Wait { step, span_ms, .. }, [set, fired]) in fired(index) {
         let after = fired - set;
         let about = || format!("run {} at {step}: woke after {after} of {span_ms} ms", run.id);
         if after < *span_ms {

@@ -216,3 +216,25 @@ async fn a_process_asks_itself_while_it_holds_the_shard_and_others_when_it_does_
     assert!(all_are(&request.await.unwrap(), &APPLIED));
     assert_eq!((own.applied(), other.applied()), (10, 10));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_successor_is_not_waited_for() {
+    let world = Arc::new(World::default());
+    let (cut_off, heir) = (world.process(1), world.process(2));
+    cut_off.mood(Mood::Silent);
+    world.say(0..SHARDS, Some(&cut_off), 1);
+    let router = Arc::new(router(&world, None));
+    let began = Instant::now();
+    let request = tokio::spawn({
+        let router = Arc::clone(&router);
+        async move { router.accept(crowd(10)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    assert!(!request.is_finished(), "while it is the owner it may take its time");
+    heir.hold(0..SHARDS);
+    world.say(0..SHARDS, Some(&heir), 2);
+    assert!(all_are(&request.await.unwrap(), &ItemOutcome::Unavailable), "nobody knows");
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    assert!(all_are(&router.accept(crowd(10)).await, &APPLIED), "the next one goes on");
+    assert!(world.reads() < 10, "{}", world.reads());
+}
