@@ -43,6 +43,7 @@ mod rows;
 mod scanners_change_nothing;
 mod sdk;
 mod segment_clients_work_unchanged;
+mod senders_share_one_rate;
 mod sending_costs_little;
 mod status_says_what_needs_a_person;
 mod the_chart_keeps_its_word;

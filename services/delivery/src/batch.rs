@@ -11,7 +11,7 @@ use std::{
 };
 
 use parcours_domain::{MessageClass, Millis, Name, SendOutcome, TenantId};
-use parcours_kit::{machine_now, telemetry};
+use parcours_kit::telemetry;
 use parcours_queue::tokens::LimitKey;
 use parcours_store::{ClaimOrder, Claimed, Moments, StoreError};
 
@@ -116,7 +116,7 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     if count == 0 {
         return Ok(Report { rest_until: Some(budget.next_at), ..Report::default() });
     }
-    let now = Moments { product: core.clock.now(), machine: machine_now() };
+    let now = Moments { product: core.clock.now(), machine: core.door.server_now() };
     let lease_ms = i64::try_from(core.config.lease.as_millis()).unwrap_or(i64::MAX);
     let order = ClaimOrder { tenant, lane, count, lease_ms, now };
     let claiming = core.board.claim(turn.head);

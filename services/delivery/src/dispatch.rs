@@ -13,7 +13,7 @@ use std::{
 };
 
 use parcours_domain::{TenantId, Timestamp};
-use parcours_kit::{Shutdown, machine_now};
+use parcours_kit::Shutdown;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::{
@@ -111,7 +111,7 @@ impl Loop {
         self.resting.retain(|_, until| *until > moment);
         let now = self.core.clock.now();
         if self.claims_settled_at.is_none_or(|at| at.elapsed() >= self.core.config.settle_every) {
-            self.core.settle_claims(now, machine_now()).await?;
+            self.core.settle_claims(now, self.core.door.server_now()).await?;
             if self.claims_settled_at.is_none() {
                 self.core.door.rebuild_heads().await?;
             }

@@ -12,7 +12,7 @@ use parcours_domain::{
     MessageClass, Timestamp,
     consent::{Question, Refusal, verdict},
 };
-use parcours_kit::{Clock, machine_now};
+use parcours_kit::Clock;
 use parcours_store::{
     Claimed, DeliveryDoor, DotAnswer, DotRequest, DotTimes, Moments, NewAttempt, StoreError,
 };
@@ -223,7 +223,7 @@ impl Gate {
 impl Desk {
     async fn answer(&self, requests: Vec<DotRequest>) -> Vec<Answered> {
         let asked = requests.len();
-        let now = Moments { product: self.clock.now(), machine: machine_now() };
+        let now = Moments { product: self.clock.now(), machine: self.door.server_now() };
         let times = DotTimes { now, lease_ms: self.lease_ms };
         // Taken before the commit: the wait for its answer counts as time since then.
         let at = (self.since_boot)();

@@ -7,7 +7,7 @@ use std::future::Future;
 
 use actix_web::{HttpRequest, HttpResponse};
 use parcours_domain::hash::sha256;
-use parcours_kit::{Problem, machine_now};
+use parcours_kit::Problem;
 use parcours_store::{Begun, IdempotencyKey};
 use uuid::Uuid;
 
@@ -57,8 +57,9 @@ where
     let Some(text) = key_of(request)? else { return work.await.map(Reply::response) };
     let route = format!("{} {}", request.method(), request.path());
     let key = IdempotencyKey { scope, key: &text, route: &route };
-    let admin = gateway.state.store.admin();
-    let begun = admin.idempotency_begin(&key, sha256(&[body]), machine_now()).await;
+    let store = &gateway.state.store;
+    let admin = store.admin();
+    let begun = admin.idempotency_begin(&key, sha256(&[body]), store.server_now()).await;
     match begun.map_err(|error| failure::of_store(&error))? {
         Begun::Fresh => {}
         Begun::Replay { status, response } => return Ok(respond(status, response)),

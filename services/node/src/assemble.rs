@@ -84,10 +84,8 @@ impl Node {
             None => Arc::new(OsChance),
         };
         let mut common = Common::of(config, &store)?;
-        let delivery = match config.has(Role::Delivery) {
-            true => Some(start_delivery(&store, &clock, common.as_mut()).await),
-            false => None,
-        };
+        let delivery =
+            config.has(Role::Delivery).then(|| start_delivery(&store, &clock, common.as_mut()));
         let hints = senders(delivery.as_ref(), common.as_mut());
         let worker = if config.has(Role::Worker) {
             let mut parts = WorkerParts::over(store.clone(), clock.clone(), Arc::clone(&hints));
@@ -274,13 +272,13 @@ impl Node {
     }
 }
 
-async fn start_delivery(
+fn start_delivery(
     store: &Store,
     clock: &Arc<ProductClock>,
     common: Option<&mut Common>,
 ) -> DeliveryHandle {
     let tokens = match common {
-        Some(common) => common.tokens(store).await,
+        Some(common) => common.tokens(store),
         None => Arc::new(MemoryTokens::default()),
     };
     Delivery::start(DeliveryConfig::default(), store, Arc::clone(clock) as Arc<dyn Clock>, tokens)

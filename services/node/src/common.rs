@@ -13,7 +13,7 @@ use parcours_store::Store;
 use parcours_wire::DeliveryApi;
 use tokio::{sync::broadcast::error::RecvError, task::JoinHandle};
 
-use crate::{config::NodeConfig, server_time::ServerTime};
+use crate::config::NodeConfig;
 
 /// This process's part in what is common.
 pub(crate) struct Common {
@@ -23,8 +23,6 @@ pub(crate) struct Common {
     hints: Arc<RedisHints>,
     /// Counts those who send; only while this process does.
     census: Option<Census>,
-    /// The clock of send permits, while this process sends.
-    time: Option<JoinHandle<()>>,
     listening: Option<JoinHandle<()>>,
 }
 
@@ -46,7 +44,7 @@ impl Common {
         let install = store.install_id().simple().to_string();
         let hints = Arc::new(RedisHints::start(Arc::clone(&link), &install));
         let shards = store.shards();
-        Ok(Some(Self { link, install, shards, hints, census: None, time: None, listening: None }))
+        Ok(Some(Self { link, install, shards, hints, census: None, listening: None }))
     }
 
     /// The index of due timers.
@@ -55,12 +53,11 @@ impl Common {
     }
 
     /// Permits of which all who send have their part.
-    pub(crate) async fn tokens(&mut self, store: &Store) -> Arc<dyn TokenLease> {
+    pub(crate) fn tokens(&mut self, store: &Store) -> Arc<dyn TokenLease> {
         let link = || Arc::clone(&self.link);
         let census = Census::start(link(), &self.install, CensusTimes::default());
-        let (time, following) = ServerTime::follow(store.clone()).await;
-        self.time = Some(following);
-        let clock: SlotClock = Arc::new(move |at| time.micros(at));
+        let time = store.clone();
+        let clock: SlotClock = Arc::new(move |at| time.server_micros(at));
         let tokens = RedisTokens::new(link(), &self.install, clock, census.count());
         self.census = Some(census);
         Arc::new(tokens)
@@ -87,8 +84,8 @@ impl Common {
 
 impl Drop for Common {
     fn drop(&mut self) {
-        for task in [&self.time, &self.listening].into_iter().flatten() {
-            task.abort();
+        if let Some(listening) = &self.listening {
+            listening.abort();
         }
     }
 }

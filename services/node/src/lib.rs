@@ -13,7 +13,6 @@ mod exit;
 mod maintenance;
 pub mod peers;
 mod serve;
-mod server_time;
 
 pub use cli::Cli;
 use cli::{Command, ContactCommand, KeyCommand, TenantCommand};

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use parcours_domain::{Millis, Name};
 use parcours_gateway::status::{self, Install};
 use parcours_journey::{Document, Kind};
-use parcours_kit::{Clock, ProductClock, Shutdown, machine_now, telemetry};
+use parcours_kit::{Clock, ProductClock, Shutdown, telemetry};
 use parcours_store::{BatchEnd, Reached, Store, StoreError, Watcher};
 
 /// How often backlogs are measured.
@@ -109,7 +109,7 @@ impl Watcher for StoreMetrics {
 
 async fn clean(store: &Store, clock: &ProductClock) -> Result<(), StoreError> {
     while store.admin().fold_counters(FOLD_ROWS).await? >= u64::from(FOLD_ROWS) {}
-    store.admin().idempotency_clean(machine_now() - IDEMPOTENCY_KEPT).await?;
+    store.admin().idempotency_clean(store.server_now() - IDEMPOTENCY_KEPT).await?;
     let window = Millis::days(window_days(store).await?);
     store.sweep().forget_event_keys(clock.now(), window).await
 }

@@ -21,6 +21,7 @@ mod loader;
 mod migration;
 mod open;
 mod pulse;
+mod server_time;
 mod shard;
 mod side;
 mod store;

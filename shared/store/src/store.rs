@@ -6,7 +6,7 @@
 use std::{
     path::PathBuf,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use parcours_domain::{Millis, TenantId, Timestamp};
@@ -22,6 +22,7 @@ use crate::{
     keys::{self, KeyCache, RootKey, TenantKeys},
     loader::Loader,
     open::Hold,
+    server_time::ServerTime,
     shard::{HeldShards, Ownership, ShardOwner, ShardTimes, rows},
     side::{delivery::LostClaims, sql::Sql},
     sweep::Sweep,
@@ -132,6 +133,7 @@ pub(crate) struct Inner {
     pub(crate) loader: Loader,
     pub(crate) hold: Hold,
     pub(crate) lost_claims: LostClaims,
+    pub(crate) server_time: Arc<ServerTime>,
 }
 
 /// An open store. Clones share everything.
@@ -282,15 +284,18 @@ impl Store {
         Sql::new("SELECT 1 AS one", Vec::new()).one(self.db().read()).await.map(|_| ())
     }
 
-    /// The time of the database's machine in microseconds since the epoch, on PostgreSQL; by it
-    /// processes on several machines mean the same moments.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`]; on SQLite too, which has one process and needs none.
-    pub async fn server_micros(&self) -> Result<i64, StoreError> {
-        let text = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now";
-        let row = Sql::new(text, Vec::new()).one(self.db().read()).await?;
-        row.ok_or(StoreError::Damaged("the database's clock"))?.get("now")
+    /// A moment of this process by the database's clock, in microseconds since the epoch: processes
+    /// on several machines mean the same by it, whatever their own clocks say. It is asked every
+    /// five seconds; on SQLite it is the machine's clock as it was when the store was opened.
+    #[must_use]
+    pub fn server_micros(&self, at: Instant) -> i64 {
+        self.inner.server_time.micros(at)
+    }
+
+    /// Now, by the database's clock; see [`Store::server_micros`].
+    #[must_use]
+    pub fn server_now(&self) -> Timestamp {
+        Timestamp::from_millis(self.server_micros(Instant::now()) / 1_000)
     }
 
     /// The stored product clock; none while product time is the machine's time.

@@ -11,6 +11,9 @@
 //! ones). With a greater difference `d`, a period sees at most `(d - SKEW_MAX) / T` more. A clock
 //! that is ahead by more than a second is served alone until ten seconds after it stops asking.
 //!
+//! **An answer that does not come** costs the time until the next one: for two seconds no permits are
+//! given, and if Redis answers by then nothing else happens.
+//!
 //! **Without Redis** each process keeps to its share: `count / processes` a period, without a burst. It
 //! begins when all slots that Redis can have given out are over, and ends a second before the first
 //! slot of a Redis that is back, so that neither overlaps the other in any process. All processes cut
@@ -43,6 +46,12 @@ pub const SKEW_MAX: Duration = Duration::from_millis(10);
 /// How long a process that reaches Redis again waits before it leases there: longer than the others
 /// need to notice it too (a link's rest and an attempt) and than shares are leased ahead.
 const RETURN_PAUSE: Duration = Duration::from_secs(1).saturating_add(SHARE_AHEAD_MAX);
+
+/// How long Redis may not answer before this process goes by its share: longer than a link waits for
+/// an answer, rests and tries again.
+const DOUBT: Duration = Duration::from_secs(2);
+/// How soon it is asked again meanwhile.
+const DOUBT_STEP: Duration = Duration::from_millis(100);
 
 /// A moment of this process, as microseconds of the clock that all processes share.
 pub type SlotClock = Arc<dyn Fn(Instant) -> i64 + Send + Sync>;
@@ -84,6 +93,8 @@ pub struct RedisTokens {
 #[derive(Clone, Copy, Debug)]
 enum Contact {
     Unbroken,
+    /// It did not answer, first at this moment; that may pass.
+    Doubtful(Instant),
     Lost(Instant),
     Back(Instant),
 }
@@ -143,7 +154,7 @@ impl RedisTokens {
     /// Until when slots of before may be in use, if that is not over.
     fn pause(&self, width: Duration, now: Instant) -> Option<Instant> {
         let end = match *self.contact() {
-            Contact::Unbroken => return None,
+            Contact::Unbroken | Contact::Doubtful(_) => return None,
             Contact::Lost(at) => share_begins(at, width),
             Contact::Back(at) => at + RETURN_PAUSE + width,
         };
@@ -154,22 +165,32 @@ impl RedisTokens {
     fn found(&self, now: Instant) -> bool {
         let mut contact = self.contact();
         let lost = matches!(*contact, Contact::Lost(_));
-        if lost {
-            *contact = Contact::Back(now);
+        match *contact {
+            Contact::Lost(_) => *contact = Contact::Back(now),
+            // Nobody went by a share meanwhile.
+            Contact::Doubtful(_) => *contact = Contact::Unbroken,
+            Contact::Unbroken | Contact::Back(_) => {}
         }
         lost
     }
 
-    /// Redis did not answer; since when it does not.
-    fn lost(&self, now: Instant) -> Instant {
+    /// Redis did not answer; since when it does not, once that is no passing matter.
+    fn lost(&self, now: Instant) -> Option<Instant> {
         let mut contact = self.contact();
         match *contact {
-            Contact::Lost(at) => at,
-            Contact::Unbroken | Contact::Back(_) => {
+            Contact::Lost(at) => return Some(at),
+            Contact::Doubtful(at) if now.saturating_duration_since(at) >= DOUBT => {
+                *contact = Contact::Lost(at);
+                return Some(at);
+            }
+            Contact::Doubtful(_) => {}
+            Contact::Unbroken => *contact = Contact::Doubtful(now),
+            Contact::Back(_) => {
                 *contact = Contact::Lost(now);
-                now
+                return Some(now);
             }
         }
+        None
     }
 }
 
@@ -206,10 +227,13 @@ impl TokenLease for RedisTokens {
                 let end = self.pause(share.width, now).unwrap_or(now);
                 Ok(if back { nothing_until(end) } else { lease })
             }
-            Err(_) => {
-                let begin = share_begins(self.lost(now), share.width);
-                Ok(self.shares.lease(key, (share, want), now, begin))
-            }
+            Err(_) => Ok(match self.lost(now) {
+                Some(at) => {
+                    let begin = share_begins(at, share.width);
+                    self.shares.lease(key, (share, want), now, begin)
+                }
+                None => nothing_until(now + DOUBT_STEP),
+            }),
         }
     }
 }

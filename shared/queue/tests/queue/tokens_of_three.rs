@@ -135,3 +135,21 @@ async fn one_that_alone_has_no_redis_adds_no_more_than_its_share() {
     assert!(most <= 91 + 30, "{most}");
     assert!(three.used(2_000, 9_000) > 7 * 100, "the cut off one goes on with its third");
 }
+
+#[tokio::test]
+async fn answers_that_fail_for_a_moment_cost_that_moment() {
+    let Some(mut server) = RedisServer::start("answers_that_fail").unwrap() else { return };
+    let response = Duration::from_millis(50);
+    let times = LinkTimes { rest: Duration::ZERO, response, ..LinkTimes::default() };
+    let link = || Arc::new(RedisLink::new(server.url(), times).unwrap());
+    let mut three = Three::new(link, "i", "100/s");
+    three.play(0, 5_000).await;
+    server.freeze().unwrap();
+    three.play(5_000, 5_500).await;
+    server.thaw().unwrap();
+    three.play(5_500, 12_500).await;
+    let share = three.used(5_700, 11_700) * 100 / 600;
+    println!("afterwards {share} % used, at most {} in a second", three.most(0, 11_500));
+    assert!(share >= 95, "{share} %");
+    assert!(three.most(0, 11_500) <= 101, "{}", three.most(0, 11_500));
+}

@@ -27,6 +27,7 @@ use crate::{
     keys::{KeyCache, RootKey},
     loader::Loader,
     migration,
+    server_time::ServerTime,
     shard::Ownership,
     side::{
         delivery::LostClaims,
@@ -58,7 +59,9 @@ pub(crate) async fn open(config: StoreConfig) -> Result<Store, StoreError> {
     migration::partition::ensure(&db, machine_now()).await?;
     let (install, root) = install(&db, &config).await?;
     let incarnation = Uuid::from_bytes(random()?);
+    let (server_time, following) = ServerTime::follow(db.clone()).await;
     let mut tasks = vec![tokio::spawn(partitions(db.clone()))];
+    tasks.extend(following);
     tasks.extend(checkpoints.map(|connection| tokio::spawn(sqlite::checkpoints(connection))));
     let mut hold = Hold::new(db.clone(), tasks, file);
     let ownership = match config.worker_role {
@@ -70,7 +73,7 @@ pub(crate) async fn open(config: StoreConfig) -> Result<Store, StoreError> {
             Arc::new(Ownership::none(incarnation))
         }
     };
-    Ok(assemble(&config, Parts { db, install, root, ownership, hold }))
+    Ok(assemble(&config, Parts { db, install, root, ownership, hold, server_time }))
 }
 
 struct Parts {
@@ -79,10 +82,11 @@ struct Parts {
     root: RootKey,
     ownership: Arc<Ownership>,
     hold: Hold,
+    server_time: Arc<ServerTime>,
 }
 
 fn assemble(config: &StoreConfig, parts: Parts) -> Store {
-    let Parts { db, install, root, ownership, hold } = parts;
+    let Parts { db, install, root, ownership, hold, server_time } = parts;
     let faults = FaultHook(config.faults.clone());
     let watch = Watch(config.watcher.clone());
     let lanes = match db.backend() {
@@ -115,6 +119,7 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
         loader,
         hold,
         lost_claims: LostClaims::default(),
+        server_time,
     };
     Store { inner: Arc::new(inner) }
 }

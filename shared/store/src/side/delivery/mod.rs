@@ -40,7 +40,7 @@ use crate::{Store, db::Db};
 pub struct Moments {
     /// Product time.
     pub product: Timestamp,
-    /// Machine time.
+    /// Real time, the same to all processes ([`crate::Store::server_now`]).
     pub machine: Timestamp,
 }
 
@@ -282,6 +282,12 @@ pub struct DeliveryDoor {
 }
 
 impl DeliveryDoor {
+    /// Now, for claims and leases; see [`Store::server_now`].
+    #[must_use]
+    pub fn server_now(&self) -> Timestamp {
+        self.store.server_now()
+    }
+
     fn db(&self) -> &Db {
         self.store.db()
     }

@@ -11,8 +11,13 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use parcours_store::Store;
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
+
+use crate::{
+    db::{Backend, Db},
+    error::StoreError,
+    side::sql::Sql,
+};
 
 /// How often the database is asked.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -58,30 +63,37 @@ impl Offset {
 }
 
 impl ServerTime {
-    /// Asks once and then, in a task, again and again until it is aborted. Until the first good
-    /// answer the machine's own clock counts.
-    pub(crate) async fn follow(store: Store) -> (Arc<Self>, JoinHandle<()>) {
+    /// This machine's clock: SQLite has no other.
+    pub(crate) fn machine() -> Self {
         let (base, wall) = (Instant::now(), SystemTime::now());
         let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
-        let offset = Offset { micros, known: false, strange: 0 };
-        let this = Arc::new(Self { base, offset: Mutex::new(offset) });
-        this.look(&store).await;
+        Self { base, offset: Mutex::new(Offset { micros, known: false, strange: 0 }) }
+    }
+
+    /// Asks once and then, in a task, again and again until it is aborted. Until the first good
+    /// answer the machine's own clock counts.
+    pub(crate) async fn follow(db: Db) -> (Arc<Self>, Option<JoinHandle<()>>) {
+        let this = Arc::new(Self::machine());
+        if db.backend() == Backend::Sqlite {
+            return (this, None);
+        }
+        this.look(&db).await;
         let asking = Arc::clone(&this);
         let task = tokio::spawn(async move {
             let mut tick = tokio::time::interval(PERIOD);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                asking.look(&store).await;
+                asking.look(&db).await;
             }
         });
-        (this, task)
+        (this, Some(task))
     }
 
-    async fn look(&self, store: &Store) {
+    async fn look(&self, db: &Db) {
         let asked = Instant::now();
-        let answer = store.server_micros().await;
+        let answer = server_micros(db).await;
         let took = asked.elapsed();
         match answer {
             Ok(micros) if took <= ANSWER_MAX => {
@@ -106,6 +118,12 @@ impl ServerTime {
         let offset = *self.offset.lock().unwrap_or_else(PoisonError::into_inner);
         offset.micros.saturating_add(self.since_base(at))
     }
+}
+
+async fn server_micros(db: &Db) -> Result<i64, StoreError> {
+    let text = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now";
+    let row = Sql::new(text, Vec::new()).one(db.read()).await?;
+    row.ok_or(StoreError::Damaged("the database's clock"))?.get("now")
 }
 
 #[cfg(test)]
