@@ -42,11 +42,11 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     }
     brands::send(args, &brands, warm, traffic::viewed).await?;
     all_left(&brands).await?;
-    let empty = resident(server.pid).context("the server is gone")?;
-    let first = active(args, &brands, one, server.pid).await?;
+    let empty = resident(server.pids[0]).context("the server is gone")?;
+    let first = active(args, &brands, one, server.pids[0]).await?;
     all_left(&brands).await?;
-    let left = resident(server.pid).context("the server is gone")?;
-    let second = active(args, &brands, two, server.pid).await?;
+    let left = resident(server.pids[0]).context("the server is gone")?;
+    let second = active(args, &brands, two, server.pids[0]).await?;
 
     let mut table = Table::default();
     table.place(args);

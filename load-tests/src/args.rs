@@ -51,6 +51,13 @@ pub struct Args {
     /// Seconds of the same traffic before that (steady).
     #[arg(long, default_value_t = 15)]
     pub warm_up: u64,
+    /// Worker processes apart from the one that clients speak to; none: one process is everything.
+    /// They need --postgres.
+    #[arg(long, default_value_t = 0, requires = "postgres")]
+    pub workers: usize,
+    /// A Redis that the processes share.
+    #[arg(long)]
+    pub redis: Option<String>,
     /// Batches a second, at most, of all users; as many as are answered without it (steady).
     #[arg(long)]
     pub batches_per_second: Option<usize>,

@@ -1,4 +1,5 @@
-//! The product as a child process: started on a free port, ended when the run is over.
+//! The product as a child process, or as several: started on free ports, ended when the run is
+//! over.
 
 use std::{
     path::PathBuf,
@@ -13,7 +14,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::args::{Args, Scenario};
+use crate::{
+    api::Api,
+    args::{Args, Scenario},
+};
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(60);
@@ -22,13 +26,17 @@ const STOP: Duration = Duration::from_secs(60);
 /// Any 32 bytes: the store is thrown away.
 const ROOT_KEY: &str = "6c6f6164206c6f6164206c6f6164206c6f6164206c6f6164206c6f6164206c6f";
 
+/// What the processes of an install know and nobody else.
+const RPC_SECRET: &str = "load load load load";
+
 /// A running server.
 pub struct Server {
-    child: Child,
-    _stdout: Lines<BufReader<ChildStdout>>,
-    /// Its process id.
-    pub pid: u32,
-    /// Where it listens.
+    processes: Vec<Process>,
+    /// Its process ids: first the one that clients speak to.
+    pub pids: Vec<u32>,
+    /// Where each of them listens.
+    pub urls: Vec<String>,
+    /// Where clients speak to it.
     pub url: String,
     /// The install's first admin key; only the first start prints it.
     pub admin_key: Option<String>,
@@ -36,11 +44,54 @@ pub struct Server {
     pub data: PathBuf,
 }
 
+struct Process {
+    child: Child,
+    _stdout: Lines<BufReader<ChildStdout>>,
+    pid: u32,
+    url: String,
+    admin_key: Option<String>,
+}
+
 impl Server {
     /// Starts the server and waits until it listens.
     pub async fn start(args: &Args) -> anyhow::Result<Self> {
         let data = args.work.join("data");
         std::fs::create_dir_all(&args.work)?;
+        let mut processes = Vec::new();
+        let first = (args.workers > 0).then_some("gateway,delivery,consent");
+        processes.push(Process::start(args, first).await?);
+        for _ in 0..args.workers {
+            // Each serves its figures.
+            processes.push(Process::start(args, Some("gateway,worker")).await?);
+        }
+        let first = processes.first().context("nothing was started")?;
+        let (url, admin_key) = (first.url.clone(), first.admin_key.clone());
+        let pids = processes.iter().map(|process| process.pid).collect();
+        let urls = processes.iter().map(|process| process.url.clone()).collect();
+        Ok(Self { processes, pids, urls, url, admin_key, data })
+    }
+
+    /// Ends it in order and waits.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        for process in self.processes {
+            process.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// The metrics pages of all its processes, one after another.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let mut pages = String::new();
+        for url in &self.urls {
+            pages.push_str(&Api::new(url, "").metrics().await?);
+        }
+        Ok(pages)
+    }
+}
+
+impl Process {
+    /// With every role, or with these.
+    async fn start(args: &Args, roles: Option<&str>) -> anyhow::Result<Self> {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -49,7 +100,7 @@ impl Server {
         let mut command = Command::new(&args.server);
         command
             .args(["--listen", "127.0.0.1:0", "--root-key", ROOT_KEY, "--data"])
-            .arg(&data)
+            .arg(args.work.join("data"))
             .env_remove("PARCOURS_DATABASE_URL")
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
@@ -58,6 +109,13 @@ impl Server {
             .kill_on_drop(true);
         if let Some(url) = &args.postgres {
             command.env("PARCOURS_DATABASE_URL", url);
+        }
+        if let Some(url) = &args.redis {
+            command.env("PARCOURS_REDIS_URL", url);
+        }
+        if let Some(roles) = roles {
+            command.args(["--roles", roles, "--rpc-listen", "127.0.0.1:0"]);
+            command.args(["--rpc-secret", RPC_SECRET]);
         }
         if matches!(args.scenario, Scenario::Actors) {
             // What is freed goes back at once, so that what is resident is what is held.
@@ -70,11 +128,10 @@ impl Server {
         let mut lines = BufReader::new(stdout).lines();
         let spoken = timeout(START, first_lines(&mut lines)).await;
         let (url, admin_key) = spoken.context("the server did not start in a minute")??;
-        Ok(Self { child, _stdout: lines, pid, url, admin_key, data })
+        Ok(Self { child, _stdout: lines, pid, url, admin_key })
     }
 
-    /// Ends it in order and waits.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    async fn stop(mut self) -> anyhow::Result<()> {
         let told = Command::new("kill").args(["-TERM", &self.pid.to_string()]).status().await?;
         if !told.success() {
             bail!("the server had ended by itself; see server.log");

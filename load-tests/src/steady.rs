@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use goose::{
     GooseAttack,
     config::GooseConfiguration,
@@ -21,7 +21,7 @@ use goose::{
 use parcours_wire::http::ingest::IngestAnswer;
 
 use crate::{
-    api::{self, Api},
+    api,
     args::Args,
     brands::{self, Brand},
     plot::{self, Panel},
@@ -57,7 +57,6 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let server = Server::start(args).await?;
     let brands = brands::make(&server, args.brands).await?;
     brands::identify(args, &brands, 0..args.contacts).await?;
-    let api = brands.first().context("no brand")?.api.clone();
     let load = Arc::new(Load {
         brands,
         samples: Samples::new(),
@@ -67,16 +66,16 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         tickets: AtomicUsize::new(0),
     });
     let watched = Watched {
-        server: server.pid,
+        server: server.pids.clone(),
         database: args.postgres.as_deref().and_then(database_of),
         log: server.data.join("parcours.sqlite-wal"),
     };
     let watch = Watch::start(watched, load.samples.began());
-    let started = api.metrics().await?;
+    let started = server.metrics().await?;
     attack(args, &server.url, &load).await?;
     let from = Duration::from_secs(args.warm_up);
     let readings = watch.window(from, from + args.measured());
-    let ended = settled(&api).await?;
+    let ended = settled(&server).await?;
     report(args, &load, &readings, (&started, &ended))?;
     server.stop().await
 }
@@ -151,10 +150,10 @@ async fn sent(user: &mut GooseUser, load: Arc<Load>) -> TransactionResult {
 }
 
 /// The metrics once all messages have ended.
-async fn settled(api: &Api) -> anyhow::Result<String> {
+async fn settled(server: &Server) -> anyhow::Result<String> {
     let patience = Instant::now() + Duration::from_secs(60);
     loop {
-        let page = api.metrics().await?;
+        let page = server.metrics().await?;
         let open = api::sum(&page, "parcours_messages_requested_total")
             .saturating_sub(api::sum(&page, "parcours_messages_ended_total"));
         if open == 0 || Instant::now() > patience {
@@ -190,6 +189,11 @@ fn report(
             args.brands, args.contacts, args.users, args.batch
         ),
     );
+    if args.workers > 0 {
+        let redis = if args.redis.is_some() { "with" } else { "without" };
+        let processes = format!("gateway and delivery; workers: {}; {redis} Redis", args.workers);
+        table.row("processes", processes);
+    }
     table.row("measured", format!("{seconds:.1} s after {} s of warm-up", args.warm_up));
     table.row("durable events/s", format!("{:.0}", found.items as f64 / seconds));
     table.row("events acknowledged", found.items.to_string());

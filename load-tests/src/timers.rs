@@ -48,7 +48,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     tokio::time::sleep_until((deadline - Duration::from_secs(2)).into()).await;
     let begin = Instant::now();
     let watched = Watched {
-        server: server.pid,
+        server: server.pids.clone(),
         database: args.postgres.as_deref().and_then(database_of),
         log: server.data.join("parcours.sqlite-wal"),
     };

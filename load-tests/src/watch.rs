@@ -40,8 +40,8 @@ pub struct Reading {
 /// Whom to look at.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// The server's process.
-    pub server: u32,
+    /// The server's processes.
+    pub server: Vec<u32>,
     /// Our PostgreSQL database's name.
     pub database: Option<String>,
     /// SQLite's log.
@@ -109,7 +109,7 @@ impl Eye {
         };
         Reading {
             at,
-            server_us: cpu_us(self.watched.server).unwrap_or(0),
+            server_us: self.watched.server.iter().filter_map(|pid| cpu_us(*pid)).sum(),
             backends_us: of(true),
             background_us: of(false),
             own_us: cpu_us(std::process::id()).unwrap_or(0),

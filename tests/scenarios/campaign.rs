@@ -49,7 +49,7 @@ steps:
 "#;
 
 /// The brand's documents; its sender sends to `port`.
-fn documents(house: &House, port: u16) -> String {
+fn documents(brand: &str, house: &House, port: u16) -> String {
     let connections = house.connections;
     let rate = house.rate.map_or(String::new(), |rate| format!("rate: {rate}"));
     let dkim = house.dkim.map_or(String::new(), |algorithm| {
@@ -66,7 +66,7 @@ fn documents(house: &House, port: u16) -> String {
         r#"
 apiVersion: parcours/v1
 kind: Brand
-name: shop
+name: {brand}
 organisation: test
 display_name: The Shop
 controller: {{ name: The Shop Ltd, contact: privacy@shop.example }}
@@ -124,14 +124,23 @@ impl Campaign {
             // A second scenario of this process may have been quicker; either is fine.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
+        supervisor.start(front).unwrap();
+        Self::publish(supervisor, front, ("shop", house))
+    }
+
+    /// Another brand with a sink of its own on the same install.
+    pub fn beside(&self, front: &str, (brand, house): (&str, &House)) -> Self {
+        Self::publish(self.supervisor.visitor(), front, (brand, house))
+    }
+
+    fn publish(supervisor: Supervisor, front: &str, (brand, house): (&str, &House)) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let sink = runtime.block_on(SmtpSink::start()).unwrap();
-        supervisor.start(front).unwrap();
-        let file = supervisor.data().join("shop.yaml");
-        std::fs::write(&file, documents(house, sink.port())).unwrap();
+        let file = supervisor.data().join(format!("{brand}.yaml"));
+        std::fs::write(&file, documents(brand, house, sink.port())).unwrap();
         supervisor.command(front, &["apply", file.to_str().unwrap()]).unwrap();
         let scopes = "ingest,read,manage,admin";
-        let said = ["key", "create", "--brand", "shop", "--scopes", scopes];
+        let said = ["key", "create", "--brand", brand, "--scopes", scopes];
         let said = supervisor.command(front, &said).unwrap();
         let key = said.lines().last().expect("the key is the last line").trim().to_owned();
         let front = supervisor.url(front).unwrap();
@@ -217,11 +226,16 @@ impl Campaign {
 
     /// Sends everybody's event.
     pub fn everybody(&self, event: &str) {
+        self.everybody_again(event, 0);
+    }
+
+    /// Sends everybody's event, not for the first time.
+    pub fn everybody_again(&self, event: &str, round: usize) {
         let users: Vec<&String> = self.contacts.keys().collect();
         self.runtime.block_on(Self::each(users.chunks(100), |chunk| async move {
             let track = |user: &&String| {
                 json!({"type": "track", "event": event, "userId": user,
-                       "messageId": format!("{event}-{user}")})
+                       "messageId": format!("{event}-{user}-{round}")})
             };
             let batch: Vec<Value> = chunk.iter().map(track).collect();
             let answer = self.ask("POST", "/v1/batch", Some(json!({ "batch": batch }))).await;

@@ -63,6 +63,18 @@ impl Supervisor {
         Self::sqlite(data).with("PARCOURS_DATABASE_URL", url).with("PARCOURS_ROOT_KEY", ROOT_KEY)
     }
 
+    /// The same install for somebody who gives it commands; the processes stay this one's.
+    #[must_use]
+    pub fn visitor(&self) -> Self {
+        Self {
+            data: self.data.clone(),
+            settings: self.settings.clone(),
+            specs: self.specs.clone(),
+            parts: BTreeMap::new(),
+            admin_key: self.admin_key.clone(),
+        }
+    }
+
     /// A variable in the environment of each of its processes.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
