@@ -71,15 +71,14 @@ imagePullSecrets:
 
 {{/*
 Every setting of a running process, and the only place where its options are named. Call with
-(list $ "worker"). Probes and metrics come with the gateway's role, so every process has it; the
-services choose which pods are asked, the network policy who may ask.
+(list $ "worker"). Every process serves its probes and metrics.
 */}}
 {{- define "parcours.env" -}}
 {{- $root := index . 0 -}}
 {{- $kind := index . 1 -}}
 {{- $any := eq $root.Values.ipFamily "IPv6" | ternary "[::]" "0.0.0.0" -}}
 - name: PARCOURS_ROLES
-  value: {{ eq $kind "gateway" | ternary "gateway" (printf "%s,gateway" $kind) }}
+  value: {{ $kind }}
 - name: PARCOURS_LISTEN
   value: {{ printf "%s:8080" $any | quote }}
 {{ include "parcours.storeEnv" $root }}

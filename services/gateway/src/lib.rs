@@ -27,6 +27,7 @@ pub mod route;
 pub mod state;
 pub mod status;
 
+pub use endpoint::system::{Probed, probes};
 pub use observe::observe;
 pub use route::configure;
 pub use state::{GatewayState, Limits};

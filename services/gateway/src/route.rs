@@ -1,5 +1,7 @@
 //! All routes, one line for each group; and what answers when none does.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, error::QueryPayloadError, web};
 use parcours_kit::Problem;
 use utoipa::{OpenApi as _, openapi::OpenApi};
@@ -42,10 +44,14 @@ pub const GROUPS: &[Group] = &[
 /// the server: what is remembered between requests is shared.
 pub fn configure(state: GatewayState) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
     let with_pages = state.mailbox_page;
+    let probed =
+        system::Probed { store: state.store.clone(), readiness: Arc::clone(&state.readiness) };
+    let probed = web::Data::new(probed);
     let gateway = web::Data::new(Gateway::new(state));
     move |config: &mut web::ServiceConfig| {
         config
             .app_data(gateway.clone())
+            .app_data(probed.clone())
             .app_data(web::QueryConfig::default().error_handler(|error, _| of_query(&error).into()))
             .app_data(web::PathConfig::default().error_handler(|_, _| {
                 failure::not_found("the address holds an id that cannot be one").into()

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use parcours_consent::ConsentService;
 use parcours_delivery::{Delivery, DeliveryConfig, DeliveryHandle};
 use parcours_domain::{Timestamp, hash::MacKey};
-use parcours_gateway::{GatewayState, Limits};
+use parcours_gateway::{GatewayState, Limits, Probed};
 use parcours_kit::{
     Chance, Clock, OsChance, ProductClock, Readiness, SeededChance, Shutdown, ShutdownTrigger,
     health::Phase, machine_now, rpc::RpcServer,
@@ -125,7 +125,8 @@ impl Node {
             let rounds = maintenance::run(node.store.clone(), node.clock.clone(), shutdown);
             node.maintenance = Some((trigger, tokio::spawn(rounds)));
         }
-        if config.has(Role::Gateway) || config.has(Role::Consent) {
+        // While a restored store catches up nobody is served.
+        if !config.catching_up {
             node.http = Some(node.serve(config, owners, hints)?);
         }
         node.readiness.set(Phase::Ready);
@@ -154,6 +155,8 @@ impl Node {
         let pages = config
             .has(Role::Consent)
             .then(|| parcours_consent::configure(Arc::clone(&self.consent)));
+        let (store, readiness) = (self.store.clone(), Arc::clone(&self.readiness));
+        let probes = parcours_gateway::probes(Probed { store, readiness });
         let server = HttpServer::new(move || {
             let mut app = App::new().wrap(from_fn(parcours_gateway::observe));
             if let Some(pages) = &pages {
@@ -161,7 +164,7 @@ impl Node {
             }
             match &gateway {
                 Some(gateway) => app.configure(gateway),
-                None => app,
+                None => app.configure(&probes),
             }
         })
         .disable_signals()

@@ -17,9 +17,8 @@ pub async fn serve(args: &NodeArgs) -> anyhow::Result<()> {
     if let Some(key) = first_key(&node).await? {
         println!("first admin key (shown once): {key}");
     }
-    match node.url() {
-        Some(url) => println!("Parcours listens on {url}"),
-        None => println!("Parcours runs without HTTP"),
+    if let Some(url) = node.url() {
+        println!("Parcours listens on {url}");
     }
     tokio::select! {
         signal = shutdown::signalled() => signal?,

@@ -13,8 +13,6 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// What a process says when it is ready and serves HTTP, before its URL.
 const LISTENS: &str = "listens on ";
-/// What it says when it is ready and has no role that serves HTTP.
-const NO_HTTP: &str = "runs without HTTP";
 /// What stands before the first admin key.
 const FIRST_KEY: &str = "first admin key (shown once): ";
 
@@ -22,7 +20,7 @@ const FIRST_KEY: &str = "first admin key (shown once): ";
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    /// `http://127.0.0.1:PORT`; empty when it serves no HTTP.
+    /// `http://127.0.0.1:PORT`.
     pub url: String,
     /// The admin key printed at the first start; empty at later ones.
     pub admin_key: String,
@@ -56,7 +54,7 @@ impl Process {
             if let Some((_, at)) = line.split_once(LISTENS) {
                 this.url = at.trim().to_owned();
             }
-            ready = !this.url.is_empty() || line.contains(NO_HTTP);
+            ready = !this.url.is_empty();
             if ready {
                 break;
             }

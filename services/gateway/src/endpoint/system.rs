@@ -1,24 +1,53 @@
 //! For machines that watch: alive, ready, metrics, and the description of the API.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, http::header, web};
-use parcours_kit::{Problem, health::Phase, telemetry};
+use parcours_kit::{
+    Problem,
+    health::{Phase, Readiness},
+    telemetry,
+};
+use parcours_store::Store;
 use utoipa::OpenApi;
 
 use super::{ask, get, resource};
-use crate::{openapi, state::Gateway};
+use crate::openapi;
 
 /// The group's part of the OpenAPI document.
 #[derive(OpenApi)]
 #[openapi(paths(livez, readyz, metrics, openapi_json))]
 pub struct Api;
 
-/// The group's routes.
+/// What the probes look at.
+#[derive(Clone)]
+pub struct Probed {
+    /// Answers, or not.
+    pub store: Store,
+    /// How far the process is.
+    pub readiness: Arc<Readiness>,
+}
+
+/// The group's routes; they find [`Probed`] among the application's data.
 pub fn routes(config: &mut web::ServiceConfig) {
+    probe_routes(config);
+    config.service(resource("/openapi.json", "GET, HEAD").route(get().to(openapi_json)));
+}
+
+/// What a process without the gateway role serves too: whether it is alive and ready, and its metrics.
+pub fn probes(probed: Probed) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+    let probed = web::Data::new(probed);
+    move |config: &mut web::ServiceConfig| {
+        config.app_data(probed.clone());
+        probe_routes(config);
+    }
+}
+
+fn probe_routes(config: &mut web::ServiceConfig) {
     config
         .service(resource("/livez", "GET, HEAD").route(get().to(livez)))
         .service(resource("/readyz", "GET, HEAD").route(get().to(readyz)))
-        .service(resource("/metrics", "GET, HEAD").route(get().to(metrics)))
-        .service(resource("/openapi.json", "GET, HEAD").route(get().to(openapi_json)));
+        .service(resource("/metrics", "GET, HEAD").route(get().to(metrics)));
 }
 
 /// Whether the process runs
@@ -42,10 +71,10 @@ async fn livez() -> HttpResponse {
         (status = 503, description = "Not now", body = parcours_wire::http::ProblemBody, content_type = "application/problem+json")
     )
 )]
-async fn readyz(gateway: web::Data<Gateway>) -> Result<HttpResponse, Problem> {
-    let detail = match gateway.state.readiness.phase() {
+async fn readyz(probed: web::Data<Probed>) -> Result<HttpResponse, Problem> {
+    let detail = match probed.readiness.phase() {
         Phase::Ready => {
-            ask(gateway.state.store.ping().await)?;
+            ask(probed.store.ping().await)?;
             return Ok(text("ok\n"));
         }
         Phase::Starting => "the process is starting",
