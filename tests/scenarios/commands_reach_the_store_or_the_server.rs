@@ -4,7 +4,7 @@
 use parcours_tests::{Server, parcours};
 use serde_json::{Value, json};
 
-use crate::api::Api;
+use crate::{api::Api, ground::Ground};
 
 const BRAND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../services/node/demo/brand");
 
@@ -54,4 +54,20 @@ fn a_folder_is_published_and_looked_at_both_ways() {
         !said.lines().any(|line| line.starts_with("changed") || line.starts_with("new")),
         "{said}"
     );
+}
+
+#[test]
+fn the_schema_is_made_by_a_command() {
+    let ground = Ground::postgres();
+    let migrate = || {
+        let output = ground.command().arg("migrate").output().expect("the binary starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let first = migrate();
+    assert!(first.starts_with("schema v") && first.contains(" of install "), "{first}");
+    assert_eq!(ground.number("SELECT count(*) FROM worker"), 0, "it was no worker");
+    let server = ground.start();
+    assert_eq!(migrate(), first, "beside a server, too");
+    assert!(!server.admin_key.is_empty(), "the first key is for who starts first");
 }

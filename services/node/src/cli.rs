@@ -67,6 +67,12 @@ pub enum Command {
     Preview(PreviewArgs),
     /// Send a template, marked as a test, to one of the brand's `test_addresses`.
     TestSend(TestSendArgs),
+    /// Make the schema of the store, or bring it up to date, and end.
+    ///
+    /// Every process does so when it starts, one at a time and all or nothing; run it before the
+    /// others are replaced to see it done, or with a login that may do more than theirs. Processes
+    /// of the version before go on meanwhile.
+    Migrate,
     /// Print the OpenAPI document.
     Openapi,
 }

@@ -58,6 +58,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Status(args)) => command::status(node, args).await,
         Some(Command::Preview(args)) => command::preview(node, args).await,
         Some(Command::TestSend(args)) => command::test_send(node, args).await,
+        Some(Command::Migrate) => command::migrate(&cli.node).await,
         Some(Command::Openapi) => {
             println!("{}", parcours_gateway::openapi::json());
             Ok(())

@@ -276,6 +276,15 @@ impl Store {
         &self.inner.db
     }
 
+    /// The last migration that was applied, such as `v2`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn schema(&self) -> Result<String, StoreError> {
+        let applied = crate::migration::applied(self.db().read()).await?;
+        applied.into_iter().next_back().ok_or(StoreError::Damaged("seaql_migrations"))
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors

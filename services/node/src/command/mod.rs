@@ -4,6 +4,7 @@ pub mod client;
 mod files;
 pub mod keep;
 mod kept_file;
+mod migrate;
 mod problems;
 pub mod restore;
 pub mod sending;
@@ -21,6 +22,7 @@ use parcours_wire::http::{
     key::KeyRequest,
 };
 
+pub use migrate::migrate;
 pub use session::Session;
 pub use status::status;
 pub use tryout::{preview, test_send};
