@@ -46,10 +46,12 @@ mod tests {
         worker::{WorkerHandle, WorkerParts, start_on},
     };
 
-    /// An index that cannot be reached and knows that something is due; it counts who asks for that.
+    /// An index that cannot be reached; it counts who asks it for what is due.
     #[derive(Default)]
     struct Away {
         asked: AtomicUsize,
+        /// It was reached a moment ago and said that something is due.
+        just_now: bool,
     }
 
     #[async_trait]
@@ -75,7 +77,7 @@ mod tests {
             Err(QueueError::Unavailable)
         }
         async fn next_due(&self) -> Result<Option<Timestamp>, QueueError> {
-            Ok(Some(at(1)))
+            if self.just_now { Ok(Some(at(1))) } else { Err(QueueError::Unavailable) }
         }
         async fn pending(&self) -> Result<usize, QueueError> {
             Err(QueueError::Unavailable)
@@ -138,7 +140,8 @@ mod tests {
 
     #[actix::test]
     async fn an_index_that_is_away_is_asked_with_pauses() {
-        let (begun, away) = (Instant::now(), Arc::<Away>::default());
+        let begun = Instant::now();
+        let away = Arc::new(Away { just_now: true, ..Away::default() });
         let (_clock, _worker) = worker(&Double::new(), &away).await;
         while away.asked.load(Ordering::SeqCst) < 4 {
             tokio::task::yield_now().await;
