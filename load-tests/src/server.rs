@@ -27,7 +27,7 @@ const STOP: Duration = Duration::from_secs(60);
 const ROOT_KEY: &str = "6c6f6164206c6f6164206c6f6164206c6f6164206c6f6164206c6f6164206c6f";
 
 /// What the processes of an install know and nobody else.
-const RPC_SECRET: &str = "load load load load";
+const RPC_SECRET: &str = "known-to-the-load-test-alone";
 
 /// A running server.
 pub struct Server {
