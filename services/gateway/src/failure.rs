@@ -50,12 +50,19 @@ pub fn of_store(error: &StoreError) -> Problem {
             )
             .retry_after(5)
         }
-        StoreError::Unavailable(_) | StoreError::Held { .. } | StoreError::Unsafe(_) => {
+        StoreError::Unavailable(_)
+        | StoreError::Held { .. }
+        | StoreError::Unsafe(_)
+        | StoreError::Roles { .. } => {
             tracing::warn!(%error, "the store did not answer a request");
             unavailable()
         }
         StoreError::Damaged(_) | StoreError::Key(_) => {
             tracing::error!(%error, "a stored value cannot be read");
+            internal()
+        }
+        StoreError::Walled => {
+            tracing::error!(%error, "a request reached beyond its brand");
             internal()
         }
     }

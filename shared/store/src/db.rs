@@ -1,20 +1,25 @@
 //! Connections and transactions, the same on both databases.
 //!
-//! How to use it. Reads outside a transaction go to `db.read()`. Every write is
+//! How to use it. Whoever reads or writes says for whom: a brand, a list of brands, or a named door
+//! across brands (see [`crate::wall`]). A read is `sql.all(&db.read(tenant))`, several that belong
+//! together are `let on = db.look(tenant).await?`, and every write is
 //!
 //! ```ignore
-//! let tx = db.begin().await?;          // SQLite: the one writing connection, BEGIN IMMEDIATE
+//! let tx = db.begin(tenant).await?;    // SQLite: the one writing connection, BEGIN IMMEDIATE
 //! Sql::default().text("UPDATE ...").arg(id).run(&tx).await?;
 //! tx.commit().await?;                  // dropping it without a commit rolls back
 //! ```
 //!
-//! [`Tx`] is a `ConnectionTrait`, so everything in `side::sql` takes it as well as `db.read()`.
+//! [`Tx`] is a `ConnectionTrait`, so everything in `side::sql` takes it as well as what reads.
 //! A multi-row insert is [`Insert`], which keeps to both bind limits.
 //!
-//! What always holds: on SQLite there is one writing connection, so a transaction excludes every
+//! What always holds: no statement reaches PostgreSQL outside a transaction whose first statement
+//! said for whom it is; on SQLite there is one writing connection, so a transaction excludes every
 //! other from its first statement on; do not call `begin` twice in one task. The error of a
 //! commit says whether the outcome is certain (see `StoreError`). No transaction stays open
 //! across a call to anything but the database.
+
+mod reads;
 
 use async_trait::async_trait;
 use sea_orm::{
@@ -25,7 +30,10 @@ use sea_orm::{
 use crate::{
     error::StoreError,
     side::sql::{Row, Sql},
+    wall::Door,
 };
+
+pub(crate) use reads::{Look, Reads};
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,19 +66,32 @@ impl Db {
         self.backend
     }
 
-    /// For reads outside a transaction: sees everything committed before.
-    pub(crate) const fn read(&self) -> &DatabaseConnection {
-        &self.reader
+    /// For reads that belong to no transaction of the caller, each by itself: sees everything
+    /// committed before.
+    pub(crate) fn read(&self, door: impl Into<Door>) -> Reads<'_> {
+        Reads::new(self, door.into())
+    }
+
+    /// For several reads one after the other on one connection; each sees everything committed
+    /// before it.
+    pub(crate) async fn look(&self, door: impl Into<Door>) -> Result<Look, StoreError> {
+        Look::open(self, &door.into()).await
     }
 
     /// A transaction that may write.
-    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+    pub(crate) async fn begin(&self, door: impl Into<Door>) -> Result<Tx, StoreError> {
+        Ok(self.open(&door.into()).await?)
+    }
+
+    async fn open(&self, door: &Door) -> Result<Tx, DbErr> {
         let sqlite_transaction_mode = match self.backend {
             Backend::Sqlite => Some(SqliteTransactionMode::Immediate),
             Backend::Postgres => None,
         };
         let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
-        Ok(Tx(self.writer.begin_with_options(options).await?))
+        let inner = self.writer.begin_with_options(options).await?;
+        enter(&inner, door).await?;
+        Ok(Tx { inner, mark: door.mark() })
     }
 
     /// Closes every connection.
@@ -83,48 +104,78 @@ impl Db {
     }
 }
 
+/// Says for whom a transaction is, from here to its end.
+pub(crate) async fn enter(inner: &DatabaseTransaction, door: &Door) -> Result<(), DbErr> {
+    if inner.get_database_backend() != DbBackend::Postgres {
+        return Ok(());
+    }
+    let text = "SELECT set_config('role', $1, true), set_config('parcours.tenants', $2, true)";
+    let values = [Value::from(door.role()), Value::from(door.list())];
+    let entering = Statement::from_sql_and_values(DbBackend::Postgres, text, values);
+    inner.execute_raw(entering).await.map(|_| ())
+}
+
 /// An open transaction; rolled back unless committed.
-pub(crate) struct Tx(DatabaseTransaction);
+pub(crate) struct Tx {
+    inner: DatabaseTransaction,
+    /// What follows the texts of its statements on PostgreSQL.
+    mark: &'static str,
+}
 
 impl Tx {
     /// Commits. `Unavailable` and `Refused`: nothing was done; `OutcomeUnknown`: who knows.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        self.0.commit().await.map_err(StoreError::of_commit)
+        self.inner.commit().await.map_err(StoreError::of_commit)
     }
 
     /// Rolls back now instead of when dropped, so that its locks are gone on return.
     pub(crate) async fn rollback(self) {
-        if let Err(error) = self.0.rollback().await {
+        if let Err(error) = self.inner.rollback().await {
             tracing::debug!(%error, "rollback failed; the connection is discarded");
         }
     }
 
+    /// Goes on for somebody else: who has found rows across brands does the rest as exactly those.
+    pub(crate) async fn turn(&mut self, door: impl Into<Door>) -> Result<(), StoreError> {
+        let door = door.into();
+        enter(&self.inner, &door).await?;
+        self.mark = door.mark();
+        Ok(())
+    }
+
     /// For the migrator, which must run its statements in this very transaction.
     pub(crate) const fn inner(&self) -> &DatabaseTransaction {
-        &self.0
+        &self.inner
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
-        self.0.get_database_backend() == DbBackend::Postgres
+        self.inner.get_database_backend() == DbBackend::Postgres
+    }
+
+    fn marked(&self, mut statement: Statement) -> Statement {
+        if !self.mark.is_empty() && self.is_postgres() {
+            statement.sql.push_str(self.mark);
+        }
+        statement
     }
 }
 
 #[async_trait]
 impl ConnectionTrait for Tx {
     fn get_database_backend(&self) -> DbBackend {
-        self.0.get_database_backend()
+        self.inner.get_database_backend()
     }
     async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
-        self.0.execute_raw(stmt).await
+        self.inner.execute_raw(self.marked(stmt)).await
     }
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.0.execute_unprepared(sql).await
+        self.inner.execute_unprepared(sql).await
     }
     async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.0.query_one_raw(stmt).await
+        self.inner.query_one_raw(self.marked(stmt)).await
     }
     async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.0.query_all_raw(stmt).await
+        self.inner.query_all_raw(self.marked(stmt)).await
     }
 }
 

@@ -38,6 +38,20 @@ pub enum StoreError {
     /// A setting of the database would lose acknowledged data.
     #[error("refusing to start: {0}")]
     Unsafe(&'static str),
+    /// The database's roles are missing, and this login may not make them or become them.
+    #[error(
+        "the database login {login} may not make the roles of this product or become them; \
+         let an administrator of the database run: {sql}"
+    )]
+    Roles {
+        /// The login.
+        login: String,
+        /// What an administrator has to run.
+        sql: String,
+    },
+    /// The database refused to let a transaction reach beyond whom it is for; nothing was done.
+    #[error("the database keeps this from rows or tables that are none of its business")]
+    Walled,
     /// A stored value cannot have been written by this product.
     #[error("the store is damaged or of another version: {0}")]
     Damaged(&'static str),
@@ -200,6 +214,7 @@ impl From<DbErr> for StoreError {
             };
         }
         match &error {
+            _ if code_of(&error).as_deref() == Some("42501") => Self::Walled,
             DbErr::Type(_) | DbErr::TryIntoErr { .. } | DbErr::Json(_) => {
                 Self::Damaged("a column has another type than the schema says")
             }

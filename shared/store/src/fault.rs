@@ -8,6 +8,7 @@ use crate::{
     db::Tx,
     error::{Cause, StoreError},
     side::sql::Sql,
+    wall::Door,
 };
 
 /// A place at which a hook is asked.
@@ -24,6 +25,9 @@ pub enum FaultPoint {
     Beat,
     /// A claim of messages was committed, the claimer was not told.
     AfterClaim,
+    /// The list of a batch's brands is made; whatever the hook says, the last one is left out, as
+    /// if a row had slipped into the batch of others.
+    BatchBrands,
 }
 
 /// What a hook wants to happen.
@@ -35,8 +39,8 @@ pub enum Fault {
     DropConnection,
 }
 
-/// Decides at each point whether something goes wrong. Asked around every commit of the committer
-/// and of identity resolution, before each beat, and after every claim; it must not block for long.
+/// Decides at each point whether something goes wrong. Asked before and around every commit of the
+/// committer, around those of identity resolution, before each beat, and after every claim; it must not block for long.
 pub trait Faults: Send + Sync {
     /// What happens at this point, this time.
     fn at(&self, point: FaultPoint) -> Option<Fault>;
@@ -60,13 +64,15 @@ impl FaultHook {
     }
 
     /// Commits, with the planned faults around it.
-    pub(crate) async fn commit(&self, tx: Tx) -> Result<(), StoreError> {
+    pub(crate) async fn commit(&self, mut tx: Tx) -> Result<(), StoreError> {
         if self.at(FaultPoint::BeforeCommit).is_some() {
             tx.rollback().await;
             return Err(StoreError::Unavailable(Cause::Injected));
         }
         if let Some(fault) = self.at(FaultPoint::DuringCommit) {
             if fault == Fault::DropConnection && tx.is_postgres() {
+                // Who may do it is the login; the role of the transaction may not.
+                tx.turn(Door::Owner).await?;
                 // The answer is the loss of the connection; the commit below meets it.
                 let kill = "SELECT pg_terminate_backend(pg_backend_pid())";
                 let _lost = Sql::new(kill, Vec::new()).all(&tx).await;

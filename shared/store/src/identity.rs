@@ -179,7 +179,9 @@ impl TenantStore {
         chance: &(dyn Fn(&str, &str) -> (ContactId, Handle) + Sync),
         now: Timestamp,
     ) -> Result<Vec<Resolved>, StoreError> {
-        let known = self.known(self.store.db().read(), asked).await?;
+        let on = self.store.db().look(self.tenant).await?;
+        let known = self.known(&on, asked).await?;
+        on.end().await?;
         let plan = plan::make(asked, known, chance);
         if plan.is_read_only() {
             return Ok(plan.resolved);

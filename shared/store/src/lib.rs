@@ -5,7 +5,8 @@
 //!
 //! Cast: [`Store::open`] migrates, asserts durability and takes the locks; [`TenantStore`] is the
 //! door for everything a request does; [`Committer`] and [`Loader`] serve the actors; [`Sweep`]
-//! finds work that nobody remembers; the other doors serve delivery, consent and administration.
+//! finds work that nobody remembers; the other doors serve delivery, consent and administration;
+//! [`wall`] is what PostgreSQL itself keeps apart, and who may do what there.
 //!
 //! What always holds: an acknowledged commit is on disk; a former owner's commit is refused by
 //! the database; one cause is applied once.
@@ -26,6 +27,7 @@ mod shard;
 mod side;
 mod store;
 mod sweep;
+pub mod wall;
 mod watch;
 
 pub use committer::{

@@ -19,9 +19,10 @@ use tokio::{
 };
 
 use crate::{
-    db::{Db, listed, with_rows},
+    db::{Db, Look, listed, with_rows},
     error::StoreError,
     side::sql::{Row, vals},
+    wall::Door,
     watch::Watch,
 };
 
@@ -205,20 +206,25 @@ async fn read(db: &Db, questions: &[Question]) -> Result<Found, StoreError> {
         let once: HashSet<LoadKey> = asked.flat_map(|q| q.contacts.iter().copied()).collect();
         once.into_iter().map(|key| vals![key.tenant.0, key.contact.0]).collect::<Vec<_>>()
     };
-    let mut found = states(db, contacts(|_| true)).await?;
+    let keys = questions.iter().flat_map(|question| question.keys.iter().copied());
+    let asked: HashSet<KeyQuestion> = keys.collect();
+    let tenants = questions.iter().flat_map(|question| question.contacts.iter());
+    let tenants = tenants.map(|key| key.tenant).chain(asked.iter().map(|(tenant, ..)| *tenant));
+    let on = db.look(Door::of(tenants)).await?;
+    let mut found = states(&on, contacts(|_| true)).await?;
     let with_inbox = contacts(|what| what == LoadWhat::StateAndInbox);
-    for row in listed(db.read(), INBOX, with_inbox).await? {
+    for row in listed(&on, INBOX, with_inbox).await? {
         let key = LoadKey { tenant: row.id("tenant_id")?, contact: row.id("contact_id")? };
         if let Some(loaded) = found.get_mut(&key) {
             loaded.inbox.push(inbox_row(&row)?);
         }
     }
-    let keys = questions.iter().flat_map(|question| question.keys.iter().copied()).collect();
-    let keys = known(db, keys).await?;
+    let keys = known(&on, asked).await?;
+    on.end().await?;
     Ok(Found { contacts: found, keys })
 }
 
-async fn states(db: &Db, contacts: Vec<Vec<Value>>) -> Result<Contacts, StoreError> {
+async fn states(on: &Look, contacts: Vec<Vec<Value>>) -> Result<Contacts, StoreError> {
     let sql = (
         "WITH v (v_tenant, v_contact) AS (VALUES ",
         ") SELECT c.tenant_id, c.id, c.handle, c.merged_into, s.revision, s.seq, s.state FROM v \
@@ -226,7 +232,7 @@ async fn states(db: &Db, contacts: Vec<Vec<Value>>) -> Result<Contacts, StoreErr
          LEFT JOIN contact_state s ON s.tenant_id = v_tenant AND s.contact_id = v_contact",
     );
     let mut found = HashMap::with_capacity(contacts.len());
-    for row in with_rows(db.read(), sql, contacts).await? {
+    for row in with_rows(on, sql, contacts).await? {
         let key = LoadKey { tenant: row.id("tenant_id")?, contact: row.id("id")? };
         let loaded = Loaded {
             exists: true,
@@ -260,10 +266,10 @@ fn inbox_row(row: &Row) -> Result<InboxRow, StoreError> {
     })
 }
 
-async fn known(db: &Db, keys: HashSet<KeyQuestion>) -> Result<Keys, StoreError> {
+async fn known(on: &Look, keys: HashSet<KeyQuestion>) -> Result<Keys, StoreError> {
     let rows = keys.iter().map(|(tenant, key, day)| vals![tenant.0, key.0.to_vec(), *day]);
     let mut found = Keys::new();
-    for row in with_rows(db.read(), KNOWN, rows.collect()).await? {
+    for row in with_rows(on, KNOWN, rows.collect()).await? {
         let key = (row.id("tenant_id")?, EventKey(row.bytes("key")?), row.get("day")?);
         found.insert(key, known_key(&row)?);
     }

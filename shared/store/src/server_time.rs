@@ -17,6 +17,7 @@ use crate::{
     db::{Backend, Db},
     error::StoreError,
     side::sql::Sql,
+    wall::Role,
 };
 
 /// How often the database is asked.
@@ -92,11 +93,8 @@ impl ServerTime {
     }
 
     async fn look(&self, db: &Db) {
-        let asked = Instant::now();
-        let answer = server_micros(db).await;
-        let took = asked.elapsed();
-        match answer {
-            Ok(micros) if took <= ANSWER_MAX => {
+        match server_micros(db).await {
+            Ok((micros, asked, took)) if took <= ANSWER_MAX => {
                 let at_base = micros - self.since_base(asked + took / 2);
                 self.offset.lock().unwrap_or_else(PoisonError::into_inner).learn(at_base);
             }
@@ -120,10 +118,16 @@ impl ServerTime {
     }
 }
 
-async fn server_micros(db: &Db) -> Result<i64, StoreError> {
+/// The answer, when the question itself was sent, and how long that took.
+async fn server_micros(db: &Db) -> Result<(i64, Instant, Duration), StoreError> {
     let text = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) AS now";
-    let row = Sql::new(text, Vec::new()).one(db.read()).await?;
-    row.ok_or(StoreError::Damaged("the database's clock"))?.get("now")
+    let on = db.look(Role::Control).await?;
+    let asked = Instant::now();
+    let row = Sql::new(text, Vec::new()).one(&on).await?;
+    let took = asked.elapsed();
+    on.end().await?;
+    let now = row.ok_or(StoreError::Damaged("the database's clock"))?.get("now")?;
+    Ok((now, asked, took))
 }
 
 #[cfg(test)]

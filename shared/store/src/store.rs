@@ -26,6 +26,7 @@ use crate::{
     shard::{HeldShards, Ownership, ShardOwner, ShardTimes, rows},
     side::{delivery::LostClaims, sql::Sql},
     sweep::Sweep,
+    wall::Role,
     watch::Watcher,
 };
 
@@ -259,7 +260,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Key`] when the brand has none or they do not open.
     pub async fn keys(&self, tenant: TenantId) -> Result<Arc<TenantKeys>, StoreError> {
-        self.inner.keys.get(self.db().read(), &self.inner.root, tenant).await
+        self.inner.keys.get(&self.db().read(tenant), &self.inner.root, tenant).await
     }
 
     /// Makes a brand's keys, in the transaction that makes the brand.
@@ -290,7 +291,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        Sql::new("SELECT 1 AS one", Vec::new()).one(self.db().read()).await.map(|_| ())
+        Sql::new("SELECT 1 AS one", Vec::new())
+            .one(&self.db().read(Role::Control))
+            .await
+            .map(|_| ())
     }
 
     /// A moment of this process by the database's clock, in microseconds since the epoch: processes
@@ -312,7 +316,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn product_clock(&self) -> Result<Option<StoredClock>, StoreError> {
-        product_clock(self.db().read()).await
+        product_clock(&self.db().read(Role::Control)).await
     }
 
     /// Stores where the product clock is now, and whether it runs on from there.
@@ -320,7 +324,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn set_product_clock(&self, at: Timestamp, running: bool) -> Result<(), StoreError> {
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(Role::Control).await?;
         Sql::default()
             .text("UPDATE install SET product_now = ")
             .arg(at.as_millis())

@@ -9,11 +9,12 @@ use std::collections::HashSet;
 use parcours_domain::{ContactId, InboxId, Millis, Name, RunId, TenantId, Timestamp, shard_of};
 
 use crate::{
-    db::Tx,
+    db::{Reads, Tx},
     error::StoreError,
     migration::partition,
     side::sql::{Row, Sql, ms, vals},
     store::Store,
+    wall::{Door, Role},
 };
 
 /// One timer, as stored.
@@ -113,6 +114,10 @@ impl Sweep {
         Self { store }
     }
 
+    fn read(&self) -> Reads<'_> {
+        self.store.db().read(Role::Sweep)
+    }
+
     /// Timers of this worker's shards due at `now`, the earliest first, after the mark (due time
     /// and run of the last one seen).
     ///
@@ -141,7 +146,7 @@ impl Sweep {
                 .text(")");
         }
         let sql = sql.text(" ORDER BY t.due_at, t.run_id LIMIT ").arg(limit_of(limit));
-        sql.all(self.store.db().read()).await?.iter().map(timer_row).collect()
+        sql.all(&self.read()).await?.iter().map(timer_row).collect()
     }
 
     /// A shard's timers that are not held, whoever has it, the earliest first, page by page: for
@@ -170,7 +175,7 @@ impl Sweep {
                 .text(")");
         }
         let sql = sql.text(" ORDER BY t.due_at, t.run_id LIMIT ").arg(limit_of(limit));
-        let rows = sql.all(self.store.db().read()).await?;
+        let rows = sql.all(&self.read()).await?;
         let rows = rows.iter().map(timer_row).collect::<Result<Vec<_>, _>>()?;
         let full = u64::try_from(rows.len()).is_ok_and(|count| count >= limit);
         let next = rows.last().filter(|_| full).map(|last| TimerCursor(last.due_at, last.run));
@@ -184,7 +189,7 @@ impl Sweep {
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let text = "SELECT min(d) AS due_at FROM (SELECT (SELECT min(t.due_at) FROM timer t \
                     WHERE t.shard = s.id AND t.held = 0) AS d FROM shard s) AS firsts";
-        match Sql::new(text, Vec::new()).one(self.store.db().read()).await? {
+        match Sql::new(text, Vec::new()).one(&self.read()).await? {
             Some(row) => row.time_opt("due_at"),
             None => Ok(None),
         }
@@ -258,7 +263,7 @@ impl Sweep {
             sql = sql.text(&head).arg(id.0).text(", ").arg(tenant.0).text(")");
         }
         let sql = sql.text(" ORDER BY id, tenant_id LIMIT ").arg(limit_of(limit));
-        let rows = sql.all(self.store.db().read()).await?;
+        let rows = sql.all(&self.read()).await?;
         rows.iter()
             .map(|row| {
                 let (tenant, contact) = (row.id("tenant_id")?, row.id("contact_id")?);
@@ -277,12 +282,14 @@ impl Sweep {
             .arg(self.store.incarnation())
             .text(") LIMIT ")
             .arg(limit_of(limit))
-            .all(self.store.db().read())
+            .all(&self.read())
             .await?;
         if rows.is_empty() {
             return Ok(());
         }
-        let tx = self.store.db().begin().await?;
+        let tenants = rows.iter().map(|row| row.id("tenant_id"));
+        let door = Door::of(tenants.collect::<Result<Vec<TenantId>, _>>()?);
+        let tx = self.store.db().begin(door).await?;
         for row in rows {
             let into: ContactId = row.id("merged_into")?;
             let shard = i64::from(shard_of(into, self.store.shards()));
@@ -308,7 +315,7 @@ impl Sweep {
             .text("ON t.tenant_id = r.tenant_id AND t.run_id = r.id ")
             .text("WHERE r.live = 1 AND t.run_id IS NULL ORDER BY r.tenant_id, r.id LIMIT ")
             .arg(limit_of(limit))
-            .all(self.store.db().read())
+            .all(&self.read())
             .await?;
         rows.iter()
             .map(|row| {
@@ -330,7 +337,7 @@ impl Sweep {
         now: Timestamp,
         jitter: Millis,
     ) -> Result<u64, StoreError> {
-        let tx = self.store.db().begin().await?;
+        let tx = self.store.db().begin(tenant).await?;
         let resumed = resume_held(&tx, (tenant, journey), now, jitter).await?;
         tx.commit().await?;
         Ok(resumed)
@@ -354,12 +361,14 @@ impl Sweep {
             .arg(self.store.incarnation())
             .text(") ORDER BY t.tenant_id, t.run_id LIMIT ")
             .arg(limit_of(limit))
-            .all(self.store.db().read())
+            .all(&self.read())
             .await?;
         if held.is_empty() {
             return Ok(0);
         }
-        let tx = self.store.db().begin().await?;
+        let tenants = held.iter().map(|row| row.id("tenant_id"));
+        let door = Door::of(tenants.collect::<Result<Vec<TenantId>, _>>()?);
+        let tx = self.store.db().begin(door).await?;
         let mut released = 0;
         for row in held {
             let (tenant, run): (TenantId, RunId) = (row.id("tenant_id")?, row.id("run_id")?);
@@ -387,7 +396,7 @@ impl Sweep {
              (SELECT count(*) FROM send_queue WHERE phase IN (1, 2)) AS queue_leaving",
             vals![ms(now)],
         )
-        .one(self.store.db().read())
+        .one(&self.store.db().read(Role::Status))
         .await?
         .ok_or(StoreError::Damaged("counts"))?;
         let count = |column| Ok::<_, StoreError>(row.get::<i64>(column)?.unsigned_abs());

@@ -86,7 +86,8 @@ impl Faults for Hooks {
             }
             FaultPoint::DuringCommit
             | FaultPoint::AfterCommitBeforeAck
-            | FaultPoint::AfterClaim => None,
+            | FaultPoint::AfterClaim
+            | FaultPoint::BatchBrands => None,
         }
     }
 }

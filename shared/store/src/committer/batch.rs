@@ -18,8 +18,10 @@ use super::{CommitOutcome, CommitterParts, Job, ends, rows, sends};
 use crate::{
     db::{Tx, listed},
     error::StoreError,
+    fault::FaultPoint,
     identity::IdentityPlace,
     side::sql::vals,
+    wall::Door,
     watch::BatchEnd,
 };
 
@@ -91,7 +93,7 @@ enum Round {
 }
 
 async fn attempt(parts: &CommitterParts, group: &[Job]) -> Result<Round, StoreError> {
-    let tx = parts.db.begin().await?;
+    let tx = parts.db.begin(door(parts, group)).await?;
     let leaving = preflight(parts, &tx, group).await?;
     let staying: Vec<&Job> = group
         .iter()
@@ -200,4 +202,13 @@ struct Written {
     blocked: Leaving,
     /// These identities point at another contact once it is committed.
     repointed: Vec<IdentityPlace>,
+}
+
+/// The brands of the batch, exactly: the database lets it reach no other's rows.
+fn door(parts: &CommitterParts, group: &[Job]) -> Door {
+    let mut tenants: BTreeSet<TenantId> = group.iter().map(|job| job.commit.tenant).collect();
+    if parts.faults.at(FaultPoint::BatchBrands).is_some() {
+        tenants.pop_last();
+    }
+    Door::Brands(tenants)
 }

@@ -72,7 +72,7 @@ impl TenantStore {
         chance: &(dyn Fn(&str, &str) -> (ContactId, Handle) + Sync),
         now: Timestamp,
     ) -> Result<Option<Vec<Resolved>>, StoreError> {
-        let tx = self.store.db().begin().await?;
+        let tx = self.begin().await?;
         let mut known = self.known(&tx, asked).await?;
         if tx.is_postgres() && !known.contacts.is_empty() {
             let locked = self.lock_contacts(&tx, &known).await?;

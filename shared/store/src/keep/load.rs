@@ -27,6 +27,7 @@ use crate::{
     shard,
     side::sql::{Sql, ms, vals},
     store::machine_now,
+    wall::Role,
 };
 
 /// What came into the store.
@@ -154,7 +155,7 @@ impl Store {
 
     /// A transaction that may wait for the file.
     async fn loading(&self) -> Result<Tx, KeepError> {
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(Role::Restore).await?;
         if tx.is_postgres() {
             let patient = "SET LOCAL idle_in_transaction_session_timeout = 0";
             tx.execute_unprepared(patient).await.map_err(crate::StoreError::from)?;

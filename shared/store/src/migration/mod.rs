@@ -15,9 +15,10 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
 
 use crate::{
-    db::Db,
+    db::{Db, Tx},
     error::{Cause, StoreError},
     side::sql::Sql,
+    wall::{self, Door},
 };
 
 /// Key of the advisory lock under which migrations run.
@@ -89,11 +90,31 @@ impl MigrationTrait for V2 {
     }
 }
 
+/// The wall between brands, on PostgreSQL: roles, policies, grants (see [`crate::wall`]).
+struct V3;
+
+impl MigrationName for V3 {
+    fn name(&self) -> &str {
+        "v3"
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for V3 {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let on = manager.get_connection();
+        match on.get_database_backend() {
+            DbBackend::Postgres => wall::raise(on).await,
+            _ => Ok(()),
+        }
+    }
+}
+
 struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(V1), Box::new(V2)]
+        vec![Box::new(V1), Box::new(V2), Box::new(V3)]
     }
 }
 
@@ -103,7 +124,7 @@ pub(crate) fn names() -> Vec<String> {
 }
 
 /// Migrations of tables that are in no dump and no backup.
-const NOT_KEPT: [&str; 1] = ["v2"];
+const NOT_KEPT: [&str; 2] = ["v2", "v3"];
 
 /// Whether what a store with these migrations has written to a file is what this build writes.
 pub(crate) fn keeps_as(others: &[String]) -> bool {
@@ -124,9 +145,29 @@ pub(crate) async fn applied(on: &impl ConnectionTrait) -> Result<Vec<String>, St
     Sql::new(text, Vec::new()).all(on).await?.iter().map(|row| row.get("version")).collect()
 }
 
+/// Before the wall is raised no process of a version without it may be there: it would see nothing
+/// of any brand, and say so to whoever asks. Whoever bypasses row security sees as much as before.
+async fn alone_before_the_wall(tx: &Tx) -> Result<(), StoreError> {
+    let before = applied(tx).await?;
+    if before.is_empty() || before.iter().any(|version| version == "v3") {
+        return Ok(());
+    }
+    let text = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() \
+                AND (application_name = 'parcours' OR application_name LIKE 'parcours worker,%') \
+                AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_roles \
+                WHERE rolname = session_user)";
+    let row = Sql::new(text, Vec::new()).one(tx).await?;
+    match row.map_or(Ok(0), |row| row.get::<i64>("n"))? {
+        0 => Ok(()),
+        _ => {
+            Err(StoreError::Held { by: "processes of the version before; stop them first".into() })
+        }
+    }
+}
+
 /// Brings the schema up to date.
 pub(crate) async fn run(db: &Db) -> Result<(), StoreError> {
-    let tx = db.begin().await?;
+    let tx = db.begin(Door::Owner).await?;
     if tx.is_postgres() {
         Sql::default()
             .text("SELECT pg_advisory_xact_lock(")
@@ -134,6 +175,7 @@ pub(crate) async fn run(db: &Db) -> Result<(), StoreError> {
             .text(")")
             .all(&tx)
             .await?;
+        alone_before_the_wall(&tx).await?;
     }
     match Migrator::up(tx.inner(), None).await {
         Ok(()) => tx.commit().await,

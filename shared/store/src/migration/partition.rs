@@ -15,6 +15,7 @@ use crate::{
     db::{Backend, Db},
     error::StoreError,
     side::sql::Sql,
+    wall::{Door, Role, walled},
 };
 
 /// Marker of a table that is partitioned by the month in its id.
@@ -39,7 +40,9 @@ struct Partition {
 impl Partition {
     fn statement(&self) -> String {
         let Self { name, parent, bounds } = self;
-        format!("CREATE TABLE IF NOT EXISTS {name} PARTITION OF {parent} {bounds}")
+        let made = format!("CREATE TABLE IF NOT EXISTS {name} PARTITION OF {parent} {bounds}");
+        // Rows are reached through the parent, where the policies are; by itself it shows nobody any.
+        format!("{made};\n{}", walled(name))
     }
 }
 
@@ -54,7 +57,7 @@ pub(crate) async fn ensure(db: &Db, now: Timestamp) -> Result<(), StoreError> {
              JOIN pg_class p ON p.oid = i.inhparent \
              WHERE p.relnamespace = current_schema()::regnamespace",
         )
-        .all(db.read())
+        .all(&db.read(Door::Owner))
         .await?;
     let mut present = Vec::with_capacity(rows.len());
     for row in rows {
@@ -64,7 +67,7 @@ pub(crate) async fn ensure(db: &Db, now: Timestamp) -> Result<(), StoreError> {
         wanted(now).into_iter().filter(|partition| !present.contains(&partition.name)).collect();
     // One text is one transaction; only when one of them cannot be made, each has its own.
     let together: Vec<String> = missing.iter().map(Partition::statement).collect();
-    if together.is_empty() || db.read().execute_unprepared(&together.join(";\n")).await.is_ok() {
+    if together.is_empty() || run(db, &together.join(";\n")).await.is_ok() {
         return Ok(());
     }
     for partition in missing {
@@ -113,19 +116,24 @@ pub(crate) async fn ensure_days(
 }
 
 async fn make(db: &Db, partition: &Partition) -> Result<(), StoreError> {
-    match db.read().execute_unprepared(&partition.statement()).await {
-        Ok(_) => Ok(()),
-        Err(error) => match StoreError::from(error) {
-            // Its rows are in the default partition already (a moved product clock): they stay.
-            StoreError::Refused { .. } => Ok(()),
-            // Another process made it at the same moment.
-            other if exists(db, &partition.name).await? => {
-                tracing::debug!(%other, name = partition.name, "the partition was made by another process");
-                Ok(())
-            }
-            other => Err(other),
-        },
+    match run(db, &partition.statement()).await {
+        Ok(()) => Ok(()),
+        // Its rows are in the default partition already (a moved product clock): they stay.
+        Err(StoreError::Refused { .. }) => Ok(()),
+        // Another process made it at the same moment.
+        Err(other) if exists(db, &partition.name).await? => {
+            tracing::debug!(%other, name = partition.name, "the partition was made by another process");
+            Ok(())
+        }
+        Err(other) => Err(other),
     }
+}
+
+/// Changes the schema, as the owner of the tables.
+async fn run(db: &Db, text: &str) -> Result<(), StoreError> {
+    let tx = db.begin(Door::Owner).await?;
+    tx.execute_unprepared(text).await?;
+    tx.commit().await
 }
 
 async fn exists(db: &Db, name: &str) -> Result<bool, StoreError> {
@@ -133,7 +141,7 @@ async fn exists(db: &Db, name: &str) -> Result<bool, StoreError> {
         .text("SELECT to_regclass(")
         .arg(name)
         .text(") IS NOT NULL AS there")
-        .one(db.read())
+        .one(&db.read(Door::Owner))
         .await?;
     row.map_or(Ok(false), |row| row.get("there"))
 }
@@ -211,18 +219,18 @@ pub(crate) async fn forget_event_keys(
                  JOIN pg_class p ON p.oid = i.inhparent WHERE p.relname = 'event_key' \
                  AND p.relnamespace = current_schema()::regnamespace",
             )
-            .all(db.read())
+            .all(&db.read(Door::Owner))
             .await?;
         for row in rows {
             let name: String = row.get("name")?;
             let day = name.strip_prefix("event_key_d").map(|day| day.replace('m', "-"));
             if day.and_then(|day| day.parse::<i64>().ok()).is_some_and(|day| day < first_day) {
                 let sql = format!("DROP TABLE IF EXISTS {name}");
-                db.read().execute_unprepared(&sql).await?;
+                run(db, &sql).await?;
             }
         }
     }
-    let tx = db.begin().await?;
+    let tx = db.begin(Role::Retention).await?;
     Sql::default()
         .text("DELETE FROM event_key WHERE (day >= ")
         .arg(UNDATED_BELOW)

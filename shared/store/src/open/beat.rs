@@ -19,6 +19,7 @@ use crate::{
     pulse::boot_ms,
     shard::{Ownership, rows},
     side::sql::{Sql, vals},
+    wall::Role,
 };
 
 /// On both databases; `$1` is the product time, `$2` the incarnation.
@@ -39,7 +40,7 @@ impl Heart {
     async fn beat(&self, incarnation: Uuid, product_ms: i64) -> Result<bool, StoreError> {
         match self {
             Self::Shared(db) => {
-                let tx = db.begin().await?;
+                let tx = db.begin(Role::Shards).await?;
                 let alive = Sql::new(BEAT, vals![product_ms, incarnation]).run(&tx).await?;
                 tx.commit().await?;
                 Ok(alive == 1)

@@ -20,6 +20,7 @@ use crate::{
     pulse::Pulse,
     shard::{Keeper, KeeperParts, Ownership, rows},
     store::StoreConfig,
+    wall::Role,
     watch::Watch,
 };
 
@@ -169,7 +170,7 @@ async fn lock_role(config: &StoreConfig, db: &Db) -> Result<WorkerLock, StoreErr
     let (lock, left) = WorkerLock::take(&config.url, db, (holding, times.answer())).await?;
     match left {
         Some(_) if holding == Holding::Whole => {
-            let tx = db.begin().await?;
+            let tx = db.begin(Role::Shards).await?;
             rows::bury_workers(&tx).await?;
             tx.commit().await?;
         }
@@ -187,7 +188,7 @@ async fn lock_role(config: &StoreConfig, db: &Db) -> Result<WorkerLock, StoreErr
 }
 
 async fn bury_all(db: &Db) -> Result<(), StoreError> {
-    let tx = db.begin().await?;
+    let tx = db.begin(Role::Shards).await?;
     rows::bury_all(&tx).await?;
     tx.commit().await
 }

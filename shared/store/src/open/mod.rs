@@ -15,7 +15,6 @@ mod worker_lock;
 
 use std::sync::Arc;
 
-use sea_orm::ConnectionTrait as _;
 use uuid::Uuid;
 
 use crate::{
@@ -34,6 +33,7 @@ use crate::{
         sql::{Sql, random, vals},
     },
     store::{Inner, Install, Store, StoreConfig, machine_now},
+    wall::Role,
     watch::Watch,
 };
 
@@ -53,10 +53,16 @@ pub(crate) async fn open(config: StoreConfig) -> Result<Store, StoreError> {
             let (db, checkpoints) = sqlite::connect(&path).await?;
             (db, Some(file), Some(checkpoints))
         }
-        None => (postgres::connect(&config.url).await?, None, None),
+        None => {
+            let owner = postgres::connect_owner(&config.url).await?;
+            prepare(&owner).await?;
+            owner.close().await;
+            (postgres::connect(&config.url).await?, None, None)
+        }
     };
-    migration::run(&db).await?;
-    migration::partition::ensure(&db, machine_now()).await?;
+    if db.backend() == Backend::Sqlite {
+        prepare(&db).await?;
+    }
     let (install, root) = install(&db, &config).await?;
     let incarnation = Uuid::from_bytes(random()?);
     let (server_time, following) = ServerTime::follow(db.clone()).await;
@@ -74,6 +80,12 @@ pub(crate) async fn open(config: StoreConfig) -> Result<Store, StoreError> {
         }
     };
     Ok(assemble(&config, Parts { db, install, root, ownership, hold, server_time }))
+}
+
+/// Schema and partitions.
+async fn prepare(db: &Db) -> Result<(), StoreError> {
+    migration::run(db).await?;
+    migration::partition::ensure(db, machine_now()).await
 }
 
 struct Parts {
@@ -135,7 +147,7 @@ async fn partitions(db: Db) {
 
 /// The install's row, made at first start; checks that the root key is the one it was made with.
 async fn install(db: &Db, config: &StoreConfig) -> Result<(Install, RootKey), StoreError> {
-    if let Some((install, check)) = read_install(db.read()).await? {
+    if let Some((install, check)) = read_install(&db.read(Role::Control)).await? {
         let root = root_key::find(&config.root_key, false)?;
         if !root.fits(install.id, &check) {
             return Err(KeyFault::WrongRoot.into());
@@ -144,7 +156,7 @@ async fn install(db: &Db, config: &StoreConfig) -> Result<(Install, RootKey), St
     }
     let root = root_key::find(&config.root_key, true)?;
     create_install(db, config, &root).await?;
-    match read_install(db.read()).await? {
+    match read_install(&db.read(Role::Control)).await? {
         // Another process may have made it meanwhile, with its own key.
         Some((install, check)) if root.fits(install.id, &check) => Ok((install, root)),
         Some(_) => Err(KeyFault::WrongRoot.into()),
@@ -188,7 +200,7 @@ async fn create_install(db: &Db, config: &StoreConfig, root: &RootKey) -> Result
         start.map(|_| now),
         root.check(id).to_vec()
     ];
-    let tx = db.begin().await?;
+    let tx = db.begin(Role::Control).await?;
     let made = Insert::new("install", &columns)
         .suffix("ON CONFLICT DO NOTHING")
         .run(&tx, vec![row])
@@ -201,7 +213,7 @@ async fn create_install(db: &Db, config: &StoreConfig, root: &RootKey) -> Result
 }
 
 /// Reads one setting as text.
-async fn setting(on: &sea_orm::DatabaseConnection, sql: &str) -> Result<String, StoreError> {
+async fn setting(on: &impl sea_orm::ConnectionTrait, sql: &str) -> Result<String, StoreError> {
     let statement = sea_orm::Statement::from_string(on.get_database_backend(), sql);
     let row = on.query_one_raw(statement).await?.ok_or(StoreError::Damaged("a setting"))?;
     match row.try_get_by_index::<String>(0) {

@@ -7,7 +7,7 @@ use std::{str::FromStr as _, time::Duration};
 
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 use sqlx::{
-    ConnectOptions as _,
+    ConnectOptions as _, Connection as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -15,6 +15,7 @@ use super::setting;
 use crate::{
     db::{Backend, Db},
     error::StoreError,
+    wall::{self, Role},
 };
 
 const CONNECTIONS: u32 = 16;
@@ -41,28 +42,57 @@ const SESSION: [(&str, &str); 10] = [
     ("jit", "off"),
 ];
 
-pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+fn session(url: &str) -> Result<PgConnectOptions, StoreError> {
     let options = PgConnectOptions::from_str(url)?.application_name("parcours");
     Ok(options.options(SESSION).statement_cache_capacity(512).disable_statement_logging())
 }
 
-pub(super) async fn connect(url: &str) -> Result<Db, StoreError> {
-    let connection = pool(url, CONNECTIONS).await?;
+/// A session begins as this role, so that a statement which comes before any `set_config`, or after
+/// a transaction, has that role's rights and no list of brands. The wall does not rest on it: a
+/// pool in front of the server that drops start-up options loses this net and no more.
+pub(super) fn options(url: &str, role: Role) -> Result<PgConnectOptions, StoreError> {
+    Ok(session(url)?.options([("role", role.name())]))
+}
+
+/// Makes the roles that every other connection begins with, then a connection of the login itself,
+/// which owns the tables: for migrations.
+pub(super) async fn connect_owner(url: &str) -> Result<Db, StoreError> {
+    let options = session(url)?.application_name("parcours opening");
+    let mut first = options.connect().await?;
+    wall::ready(&mut first).await?;
+    first.close().await?;
+    let connection = pool(options, 1).await?;
     assert_durable(&connection).await?;
+    Ok(Db::new(Backend::Postgres, connection.clone(), connection))
+}
+
+pub(super) async fn connect(url: &str) -> Result<Db, StoreError> {
+    let connection = pool(options(url, Role::Brands)?, CONNECTIONS).await?;
     Ok(Db::new(Backend::Postgres, connection.clone(), connection))
 }
 
 /// The few connections of a worker's keeper.
 pub(super) async fn connect_keeper(url: &str) -> Result<Db, StoreError> {
-    let connection = pool(url, KEEPER_CONNECTIONS).await?;
+    let connection = pool(options(url, Role::Shards)?, KEEPER_CONNECTIONS).await?;
     Ok(Db::new(Backend::Postgres, connection.clone(), connection))
 }
 
-async fn pool(url: &str, connections: u32) -> Result<DatabaseConnection, StoreError> {
+/// For reading beside the processes that have the store: what it reads of brands it reads as the
+/// role that may.
+pub(super) async fn connect_reader(url: &str) -> Result<DatabaseConnection, StoreError> {
+    let connection = pool(session(url)?, 2).await?;
+    assert_durable(&connection).await?;
+    Ok(connection)
+}
+
+async fn pool(
+    options: PgConnectOptions,
+    connections: u32,
+) -> Result<DatabaseConnection, StoreError> {
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
-        .connect_with(options(url)?)
+        .connect_with(options)
         .await?;
     Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }

@@ -14,10 +14,12 @@ use sqlx::{
 
 use super::{BUSY_READER, postgres, read_install, root_key, sqlite};
 use crate::{
+    db::enter,
     error::{KeyFault, StoreError},
     keys::RootKey,
     migration,
     store::StoreConfig,
+    wall::Role,
 };
 
 /// A store that somebody else may have open.
@@ -40,7 +42,7 @@ impl Reader {
                     SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
                 SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
             }
-            None => postgres::connect(&config.url).await?.read().clone(),
+            None => postgres::connect_reader(&config.url).await?,
         };
         if migration::applied(&on).await? != migration::names() {
             return Err(StoreError::Damaged("it was not migrated by this version of the product"));
@@ -71,6 +73,7 @@ impl Reader {
             "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0",
         )
         .await?;
+        enter(&tx, &Role::Backup.into()).await?;
         Ok(tx)
     }
 }

@@ -165,11 +165,14 @@ mod tests {
     async fn every_commit_is_synced() {
         let dir = tempfile::tempdir().unwrap();
         let (db, _checkpoints) = connect(&dir.path().join("a.sqlite")).await.unwrap();
-        let tx = db.begin().await.unwrap();
+        let tx = db.begin(crate::wall::Role::Control).await.unwrap();
         let writing = crate::side::sql::Sql::new("PRAGMA synchronous", Vec::new());
         let level: i64 = writing.one(&tx).await.unwrap().unwrap().get("synchronous").unwrap();
         assert_eq!(level, 2, "FULL on the connection that writes");
         tx.rollback().await;
-        assert_eq!(setting(db.read(), "PRAGMA journal_mode").await.unwrap(), "wal");
+        assert_eq!(
+            setting(&db.read(crate::wall::Role::Control), "PRAGMA journal_mode").await.unwrap(),
+            "wal"
+        );
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     db::Db,
     error::{Cause, StoreError},
     shard::rows::{self, WorkerRow},
+    wall::Role,
 };
 
 /// Key of the advisory lock of the worker role.
@@ -71,7 +72,8 @@ impl WorkerLock {
         db: &Db,
         (holding, answer): (Holding, Duration),
     ) -> Result<(Self, Option<Vec<WorkerRow>>), StoreError> {
-        let options = options(url)?.application_name(&format!("parcours worker, {}", host::name()));
+        let options = options(url, Role::Shards)?
+            .application_name(&format!("parcours worker, {}", host::name()));
         let mut session = options.connect().await?;
         let begun = Instant::now();
         let left = loop {
@@ -87,7 +89,7 @@ impl WorkerLock {
                 break None;
             }
             if waited >= TAKE_OVER {
-                let by = rows::live_worker(db.read(), Uuid::nil()).await?;
+                let by = rows::live_worker(&db.read(Role::Shards), Uuid::nil()).await?;
                 let by = by.unwrap_or_else(|| "a restore that is under way".to_owned());
                 return Err(StoreError::Held { by });
             }

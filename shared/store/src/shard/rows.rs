@@ -15,6 +15,7 @@ use crate::{
     error::StoreError,
     side::sql::{Row, Sql, vals},
     store::machine_now,
+    wall::Role,
 };
 
 /// The most shards taken in one transaction.
@@ -62,7 +63,7 @@ fn shard_id(row: &Row) -> Result<u16, StoreError> {
 
 /// Writes the worker's row; the highest product time that the install has seen.
 pub(crate) async fn register(db: &Db, new: &NewWorker<'_>) -> Result<i64, StoreError> {
-    let tx = db.begin().await?;
+    let tx = db.begin(Role::Shards).await?;
     let seen = "SELECT coalesce((SELECT max(high_water) FROM worker), 0) AS worker, \
                 coalesce((SELECT max(high_water) FROM shard), 0) AS shard";
     let seen = Sql::new(seen, Vec::new()).one(&tx).await?.ok_or(StoreError::Damaged("shard"))?;
@@ -87,7 +88,7 @@ pub(crate) async fn register(db: &Db, new: &NewWorker<'_>) -> Result<i64, StoreE
 /// A sign of life of one who takes no shards and sends. One that was declared dead lives again: of
 /// what it does, only what it had claimed hangs on that, and each claim is asked for by its own id.
 pub(crate) async fn sign(db: &Db, (me, host): (Uuid, &str)) -> Result<(), StoreError> {
-    let tx = db.begin().await?;
+    let tx = db.begin(Role::Shards).await?;
     let now = machine_now().as_millis();
     Sql::new(
         "INSERT INTO worker (incarnation, beat, high_water, started_at, host, leaving_at) \
@@ -104,7 +105,7 @@ pub(crate) async fn sign(db: &Db, (me, host): (Uuid, &str)) -> Result<(), StoreE
 pub(crate) async fn alive(db: &Db) -> Result<Vec<WorkerRow>, StoreError> {
     let text = "SELECT incarnation, beat, leaving_at FROM worker WHERE dead_at IS NULL \
                 ORDER BY incarnation";
-    let rows = Sql::new(text, Vec::new()).all(db.read()).await?;
+    let rows = Sql::new(text, Vec::new()).all(&db.read(Role::Shards)).await?;
     rows.iter()
         .map(|row| {
             Ok(WorkerRow {
@@ -121,7 +122,7 @@ pub(super) async fn survey(db: &Db) -> Result<Survey, StoreError> {
     let workers = alive(db).await?;
     let text = "SELECT s.id, s.epoch, s.owner, s.high_water, o.dead_at, o.high_water AS seen \
                 FROM shard s LEFT JOIN worker o ON o.incarnation = s.owner ORDER BY s.id";
-    let rows = Sql::new(text, Vec::new()).all(db.read()).await?;
+    let rows = Sql::new(text, Vec::new()).all(&db.read(Role::Shards)).await?;
     let shard = |row: &Row| {
         let seen: Option<i64> = row.get("seen")?;
         let lives = seen.is_some() && row.get::<Option<i64>>("dead_at")?.is_none();
@@ -142,7 +143,7 @@ pub(crate) async fn declare_dead(
     db: &Db,
     (incarnation, beat): (Uuid, i64),
 ) -> Result<bool, StoreError> {
-    let tx = db.begin().await?;
+    let tx = db.begin(Role::Shards).await?;
     let dead = Sql::new(
         "UPDATE worker SET dead_at = $1 WHERE incarnation = $2 AND beat = $3 AND dead_at IS NULL",
         vals![machine_now().as_millis(), incarnation, beat],
@@ -183,7 +184,7 @@ pub(super) async fn take(
     if free.is_empty() {
         return Ok(Vec::new());
     }
-    let tx = db.begin().await?;
+    let tx = db.begin(Role::Shards).await?;
     if tx.is_postgres() {
         tx.execute_unprepared("SET LOCAL lock_timeout = '1s'").await?;
     }
@@ -222,7 +223,7 @@ pub(super) async fn release(
     (me, high_water): (Uuid, i64),
     given: &[(u16, i64)],
 ) -> Result<(), StoreError> {
-    let tx = db.begin().await?;
+    let tx = db.begin(Role::Shards).await?;
     let keys = || given.iter().map(|(shard, epoch)| vals![i64::from(*shard), *epoch]);
     let sql = Sql::default().text("SELECT id FROM shard WHERE (id, epoch) IN ");
     in_rows(sql, keys()).text(" ORDER BY id").lock(&tx, "FOR NO KEY UPDATE").all(&tx).await?;
@@ -233,7 +234,7 @@ pub(super) async fn release(
 
 /// Gives back everything that this worker has, and says that it takes nothing more.
 pub(super) async fn leave(db: &Db, (me, high_water): (Uuid, i64)) -> Result<(), StoreError> {
-    let tx = db.begin().await?;
+    let tx = db.begin(Role::Shards).await?;
     let now = machine_now().as_millis();
     Sql::new("UPDATE worker SET leaving_at = $1 WHERE incarnation = $2", vals![now, me])
         .run(&tx)
@@ -251,7 +252,7 @@ pub(super) async fn leave(db: &Db, (me, high_water): (Uuid, i64)) -> Result<(), 
 
 /// Marks the incarnation as ended: from now on what it had claimed is over.
 pub(crate) async fn retire(db: &Db, incarnation: Uuid) -> Result<(), StoreError> {
-    let tx = db.begin().await?;
+    let tx = db.begin(Role::Shards).await?;
     Sql::new(
         "UPDATE worker SET dead_at = $1 WHERE incarnation = $2 AND dead_at IS NULL",
         vals![machine_now().as_millis(), incarnation],
@@ -265,7 +266,7 @@ pub(crate) async fn retire(db: &Db, incarnation: Uuid) -> Result<(), StoreError>
 pub(crate) async fn owners(db: &Db) -> Result<Vec<ShardOwner>, StoreError> {
     let text = "SELECT s.id, s.epoch, w.incarnation, w.address FROM shard s LEFT JOIN worker w \
                 ON w.incarnation = s.owner AND w.dead_at IS NULL ORDER BY s.id";
-    let rows = Sql::new(text, Vec::new()).all(db.read()).await?;
+    let rows = Sql::new(text, Vec::new()).all(&db.read(Role::Shards)).await?;
     rows.iter()
         .map(|row| {
             Ok(ShardOwner {

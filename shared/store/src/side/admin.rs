@@ -8,7 +8,12 @@ use parcours_domain::Timestamp;
 use uuid::Uuid;
 
 use super::sql::{Sql, ms, vals};
-use crate::{Store, db::Db, error::StoreError};
+use crate::{
+    Store,
+    db::Db,
+    error::StoreError,
+    wall::{Door, Role},
+};
 
 /// The cross-tenant door of administration.
 #[derive(Clone)]
@@ -41,7 +46,7 @@ impl AdminDoor {
     pub async fn install(&self) -> Result<InstallStatus, StoreError> {
         let row =
             Sql::new("SELECT install_id, created_at, halted_at, halt_reason FROM install", vec![])
-                .one(self.db().read())
+                .one(&self.db().read(Role::Control))
                 .await?
                 .ok_or(StoreError::Damaged("install"))?;
         Ok(InstallStatus {
@@ -57,10 +62,13 @@ impl AdminDoor {
     /// # Errors
     /// What the database says.
     pub async fn halt_install(&self, reason: &str, now: Timestamp) -> Result<(), StoreError> {
-        self.change(Sql::new(
-            "UPDATE install SET halted_at = coalesce(halted_at, $1), halt_reason = $2",
-            vals![ms(now), reason],
-        ))
+        self.change(
+            Role::Control,
+            Sql::new(
+                "UPDATE install SET halted_at = coalesce(halted_at, $1), halt_reason = $2",
+                vals![ms(now), reason],
+            ),
+        )
         .await?;
         Ok(())
     }
@@ -72,18 +80,21 @@ impl AdminDoor {
     /// What the database says.
     pub async fn unhalt_install(&self) -> Result<bool, StoreError> {
         let touched = self
-            .change(Sql::new(
-                "UPDATE install SET halted_at = NULL, halt_reason = NULL \
+            .change(
+                Role::Control,
+                Sql::new(
+                    "UPDATE install SET halted_at = NULL, halt_reason = NULL \
                  WHERE restored_from IS NULL",
-                vec![],
-            ))
+                    vec![],
+                ),
+            )
             .await?;
         Ok(touched > 0)
     }
 
     /// Runs one statement in a transaction of its own; how many rows it touched.
-    pub(crate) async fn change(&self, sql: Sql) -> Result<u64, StoreError> {
-        let tx = self.db().begin().await?;
+    pub(crate) async fn change(&self, door: impl Into<Door>, sql: Sql) -> Result<u64, StoreError> {
+        let tx = self.db().begin(door).await?;
         let touched = sql.run(&tx).await?;
         tx.commit().await?;
         Ok(touched)

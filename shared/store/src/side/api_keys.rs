@@ -15,7 +15,7 @@ use super::{
     AdminDoor,
     sql::{ROWS_MAX, Row, Sql, bytes, ms, ms_opt, random, vals},
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, wall::Role};
 
 /// Characters of the prefix between the kind and the secret.
 const PREFIX_LEN: usize = 8;
@@ -193,11 +193,14 @@ impl AdminDoor {
             ms(now),
             ms_opt(key.expires_at)
         ];
-        self.change(Sql::new(
-            "INSERT INTO api_key (id, organisation_id, tenant_id, prefix, hash, kind, scopes, \
+        self.change(
+            Role::Control,
+            Sql::new(
+                "INSERT INTO api_key (id, organisation_id, tenant_id, prefix, hash, kind, scopes, \
              label, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            values,
-        ))
+                values,
+            ),
+        )
         .await?;
         Ok((key, secret))
     }
@@ -218,7 +221,7 @@ impl AdminDoor {
         let row = Sql::new(COLUMNS, vec![])
             .text(" WHERE prefix = ")
             .arg(prefix)
-            .one(self.db().read())
+            .one(&self.db().read(Role::Control))
             .await?;
         let Some(row) = row else { return Ok(None) };
         let stored: [u8; 32] = row.bytes("hash")?;
@@ -246,7 +249,7 @@ impl AdminDoor {
         if let Some(tenant) = tenant {
             sql = sql.text(" AND tenant_id = ").arg(tenant.0);
         }
-        let rows = sql.text(" ORDER BY created_at, id").all(self.db().read()).await?;
+        let rows = sql.text(" ORDER BY created_at, id").all(&self.db().read(Role::Control)).await?;
         rows.iter().map(key_from).collect()
     }
 
@@ -264,7 +267,7 @@ impl AdminDoor {
                 .arg(ms(latest))
                 .text(" AND id IN ")
                 .list(chunk.iter().map(|(id, _)| id.0.into()));
-            self.change(sql).await?;
+            self.change(Role::Control, sql).await?;
         }
         Ok(())
     }
@@ -275,10 +278,13 @@ impl AdminDoor {
     /// What the database says.
     pub async fn revoke_key(&self, id: KeyId, now: Timestamp) -> Result<bool, StoreError> {
         let touched = self
-            .change(Sql::new(
-                "UPDATE api_key SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1",
-                vals![id.0, ms(now)],
-            ))
+            .change(
+                Role::Control,
+                Sql::new(
+                    "UPDATE api_key SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1",
+                    vals![id.0, ms(now)],
+                ),
+            )
             .await?;
         Ok(touched > 0)
     }

@@ -113,7 +113,7 @@ impl TenantStore {
         now: Timestamp,
     ) -> Result<Enqueued, StoreError> {
         let tenant = self.tenant();
-        let tx = self.db().begin().await?;
+        let tx = self.begin().await?;
         let contact = inbox::live_contact(&tx, tenant, message.contact).await?;
         let known = Sql::new(
             "SELECT 1 AS known FROM contact \

@@ -11,7 +11,7 @@ use super::{
     AdminDoor,
     sql::{Row, Sql, ms, vals},
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, wall::Role};
 
 /// An organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -59,7 +59,7 @@ impl AdminDoor {
         name: &str,
         now: Timestamp,
     ) -> Result<OrganisationId, StoreError> {
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(Role::Control).await?;
         let id = organisation_in(&tx, name, now).await?;
         tx.commit().await?;
         Ok(id)
@@ -76,7 +76,7 @@ impl AdminDoor {
         brand: &str,
         now: Timestamp,
     ) -> Result<TenantId, StoreError> {
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(Role::Control).await?;
         let organisation = organisation_in(&tx, organisation, now).await?;
         let tenant = TenantId(Uuid::new_v4());
         let made = Sql::new(
@@ -107,7 +107,7 @@ impl AdminDoor {
     pub async fn organisations(&self) -> Result<Vec<OrganisationRow>, StoreError> {
         let rows =
             Sql::new("SELECT id, name, created_at FROM organisation ORDER BY name, id", vec![])
-                .all(self.db().read())
+                .all(&self.db().read(Role::Control))
                 .await?;
         rows.iter()
             .map(|row| {
@@ -132,7 +132,10 @@ impl AdminDoor {
         if let Some(organisation) = organisation {
             sql = sql.text(" WHERE b.organisation_id = ").arg(organisation.0);
         }
-        let rows = sql.text(" ORDER BY o.name, b.name, b.tenant_id").all(self.db().read()).await?;
+        let rows = sql
+            .text(" ORDER BY o.name, b.name, b.tenant_id")
+            .all(&self.db().read(Role::Control))
+            .await?;
         rows.iter().map(brand_from).collect()
     }
 
@@ -144,7 +147,7 @@ impl AdminDoor {
         let row = Sql::new(BRANDS, vec![])
             .text(" WHERE b.tenant_id = ")
             .arg(tenant.0)
-            .one(self.db().read())
+            .one(&self.db().read(Role::Control))
             .await?;
         row.as_ref().map(brand_from).transpose()
     }
@@ -160,11 +163,14 @@ impl AdminDoor {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let touched = self
-            .change(Sql::new(
-                "UPDATE brand SET halted_at = coalesce(halted_at, $2), halt_reason = $3 \
+            .change(
+                Role::Control,
+                Sql::new(
+                    "UPDATE brand SET halted_at = coalesce(halted_at, $2), halt_reason = $3 \
                  WHERE tenant_id = $1",
-                vals![tenant.0, ms(now), reason],
-            ))
+                    vals![tenant.0, ms(now), reason],
+                ),
+            )
             .await?;
         Ok(touched > 0)
     }
@@ -175,10 +181,13 @@ impl AdminDoor {
     /// What the database says.
     pub async fn unhalt_brand(&self, tenant: TenantId) -> Result<bool, StoreError> {
         let touched = self
-            .change(Sql::new(
-                "UPDATE brand SET halted_at = NULL, halt_reason = NULL WHERE tenant_id = $1",
-                vals![tenant.0],
-            ))
+            .change(
+                Role::Control,
+                Sql::new(
+                    "UPDATE brand SET halted_at = NULL, halt_reason = NULL WHERE tenant_id = $1",
+                    vals![tenant.0],
+                ),
+            )
             .await?;
         Ok(touched > 0)
     }

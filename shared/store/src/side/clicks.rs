@@ -34,7 +34,7 @@ impl TenantStore {
              WHERE tenant_id = $1 AND message_id = $2 AND number = $3",
             vals![self.tenant().0, message.0, i64::from(link)],
         )
-        .one(self.db().read())
+        .one(&self.read())
         .await?;
         row.map(|row| row.get("url")).transpose()
     }
@@ -57,7 +57,7 @@ impl TenantStore {
              WHERE l.tenant_id = $1 AND l.message_id = $2 AND l.number = $3",
             key.clone(),
         )
-        .one(self.db().read())
+        .one(&self.read())
         .await?;
         let Some(row) = row else { return Ok(None) };
         let url: String = row.get("url")?;
@@ -68,7 +68,7 @@ impl TenantStore {
         }
         let mut values = key;
         values.push(ms(now));
-        let tx = self.db().begin().await?;
+        let tx = self.begin().await?;
         let first = Sql::new(
             "UPDATE message_link SET clicked_at = $4 WHERE tenant_id = $1 AND message_id = $2 \
              AND number = $3 AND clicked_at IS NULL",

@@ -86,7 +86,7 @@ impl ConsentDoor {
         new: Vec<NewFact>,
         now: Timestamp,
     ) -> Result<Vec<FactId>, StoreError> {
-        let tx = self.store.db().begin().await?;
+        let tx = self.store.db().begin(tenant).await?;
         let (contact, handle) = lock_contact(&tx, tenant, contact).await?;
         let subject = Subject { tenant, contact, handle };
         let ids = record_in(&tx, self.store.shards(), &subject, &new, now).await?;
@@ -100,7 +100,7 @@ impl ConsentDoor {
     /// # Errors
     /// What the database says.
     pub async fn leaving(&self, tenant: TenantId, contact: ContactId) -> Result<u64, StoreError> {
-        let on = self.store.db().read();
+        let on = &self.store.db().read(tenant);
         let contact = inbox::live_contact(on, tenant, contact).await?;
         let row = Sql::new(LEAVING, vals![tenant.0, contact.0]).one(on).await?;
         row.map_or(Ok(0), |row| Ok(row.get::<i64>("n")?.unsigned_abs()))
@@ -116,7 +116,7 @@ impl ConsentDoor {
         contact: ContactId,
         channel: Channel,
     ) -> Result<StandingNow, StoreError> {
-        let on = self.store.db().read();
+        let on = &self.store.db().read(tenant);
         let contact = inbox::live_contact(on, tenant, contact).await?;
         let head = Sql::new(
             "SELECT version FROM consent_head \

@@ -70,7 +70,7 @@ impl TenantStore {
     /// # Errors
     /// What the database says.
     pub async fn contact(&self, id: ContactId) -> Result<Option<ContactView>, StoreError> {
-        let on = self.db().read();
+        let on = &self.read();
         let id = inbox::live_contact(on, self.tenant(), id).await?;
         let row = Sql::new(CONTACTS, vec![])
             .arg(self.tenant().0)
@@ -95,7 +95,7 @@ impl TenantStore {
         value: &str,
     ) -> Result<Option<ContactId>, StoreError> {
         let keys = self.keys().await?;
-        let on = self.db().read();
+        let on = &self.read();
         let hash = crate::identity::value_hmac(&keys, kind, value);
         let row = Sql::new(
             "SELECT contact_id FROM identity \
@@ -127,7 +127,7 @@ impl TenantStore {
              ORDER BY c.created_at, c.id LIMIT 500",
             vals![self.tenant().0, channel.as_str(), bytes(&hash.0)],
         )
-        .all(self.db().read())
+        .all(&self.read())
         .await?;
         rows.iter().map(|row| row.id("contact_id")).collect()
     }
@@ -146,7 +146,7 @@ impl TenantStore {
         let rows = sql
             .text(" ORDER BY c.created_at, c.id LIMIT ")
             .arg(page.fetch())
-            .all(self.db().read())
+            .all(&self.read())
             .await?;
         let items = rows.iter().map(view_from).collect::<Result<_, _>>()?;
         Ok(Page::cut(items, page, |one: &ContactView| Position(one.created_at, one.id.0)))

@@ -13,7 +13,7 @@ use super::{
     AdminDoor,
     sql::{ROWS_MAX, Sql, random, vals},
 };
-use crate::{TenantStore, error::StoreError};
+use crate::{TenantStore, error::StoreError, wall::Role};
 
 /// One reading.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,7 +61,7 @@ impl TenantStore {
              GROUP BY name, day ORDER BY name, day",
             vals![self.tenant().0, from_day],
         )
-        .all(self.db().read())
+        .all(&self.read())
         .await?;
         rows.iter()
             .map(|row| {
@@ -81,7 +81,7 @@ impl AdminDoor {
     /// # Errors
     /// What the database says.
     pub async fn fold_counters(&self, limit: u32) -> Result<u64, StoreError> {
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(Role::Rollup).await?;
         let rows = Sql::new(
             "WITH c AS MATERIALIZED (SELECT tenant_id AS c_tenant, id AS c_id, name AS c_name \
              FROM counter_delta ORDER BY tenant_id, id, name LIMIT $1",

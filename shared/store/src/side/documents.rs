@@ -12,7 +12,7 @@ use super::{
     AdminDoor,
     sql::{ROWS_MAX, Row, Sql, ms, vals},
 };
-use crate::{TenantStore, error::StoreError, sweep};
+use crate::{TenantStore, error::StoreError, sweep, wall::Door};
 
 /// Over how long the timers of a resumed journey come due.
 const RESUME_SPREAD: Millis = Millis::seconds(30);
@@ -129,7 +129,8 @@ impl AdminDoor {
                 .text("SELECT tenant_id, kind, name, version, status FROM document_head ")
                 .text("WHERE tenant_id IN ")
                 .list(chunk.iter().map(|tenant| tenant.0.into()));
-            for row in sql.all(self.db().read()).await? {
+            let door = Door::of(chunk.iter().copied());
+            for row in sql.all(&self.db().read(door)).await? {
                 heads.push(DocumentHead {
                     tenant: row.id("tenant_id")?,
                     kind: row.get("kind")?,
@@ -160,7 +161,7 @@ impl TenantStore {
         now: Timestamp,
     ) -> Result<Vec<Published>, StoreError> {
         let tenant = self.tenant();
-        let tx = self.db().begin().await?;
+        let tx = self.begin().await?;
         // One publication of a brand at a time, whatever it contains.
         Sql::new("SELECT 1 AS held FROM brand WHERE tenant_id = $1", vals![tenant.0])
             .lock(&tx, "FOR UPDATE")
@@ -189,7 +190,7 @@ impl TenantStore {
         let rows = Sql::new(DOCUMENTS, vec![])
             .arg(self.tenant().0)
             .text(" AND d.version = h.version ORDER BY d.kind, d.name")
-            .all(self.db().read())
+            .all(&self.read())
             .await?;
         rows.iter().map(document_from).collect()
     }
@@ -214,7 +215,7 @@ impl TenantStore {
             Some(version) => sql.text(" AND d.version = ").arg(i64::from(version)),
             None => sql.text(" AND d.version = h.version"),
         };
-        sql.one(self.db().read()).await?.as_ref().map(document_from).transpose()
+        sql.one(&self.read()).await?.as_ref().map(document_from).transpose()
     }
 
     /// All versions of a document, newest first.
@@ -233,7 +234,7 @@ impl TenantStore {
             .text(" AND d.name = ")
             .arg(name.as_str())
             .text(" ORDER BY d.version DESC")
-            .all(self.db().read())
+            .all(&self.read())
             .await?;
         rows.iter().map(document_from).collect()
     }
@@ -252,7 +253,7 @@ impl TenantStore {
         now: Timestamp,
     ) -> Result<Option<DocumentStatus>, StoreError> {
         let tenant = self.tenant();
-        let tx = self.db().begin().await?;
+        let tx = self.begin().await?;
         let row = Sql::new(
             "SELECT status FROM document_head WHERE tenant_id = $1 AND kind = $2 AND name = $3",
             vals![tenant.0, kind, name.as_str()],

@@ -4,14 +4,14 @@
 //! with another body is a conflict; a first request whose process died can be taken over after a
 //! stated time.
 
-use parcours_domain::{Millis, Timestamp, hash::sha256};
+use parcours_domain::{Millis, TenantId, Timestamp, hash::sha256};
 use uuid::Uuid;
 
 use super::{
     AdminDoor,
     sql::{Row, Sql, bytes, ms, vals},
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, wall::Role};
 
 /// After this long an unfinished first request counts as dead.
 const ABANDONED_AFTER: Millis = Millis::minutes(2);
@@ -64,7 +64,7 @@ impl AdminDoor {
     ) -> Result<Begun, StoreError> {
         let mut values = key.values();
         values.extend(vals![bytes(&body_hash), ms(now)]);
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(TenantId(key.scope)).await?;
         let fresh = Sql::new(
             "INSERT INTO idempotency (scope_id, key, route, body_hash, status, response, created_at) \
              VALUES ($1, $2, $3, $4, 0, '', $5) ON CONFLICT (scope_id, key, route) DO NOTHING",
@@ -111,11 +111,14 @@ impl AdminDoor {
     ) -> Result<(), StoreError> {
         let mut values = key.values();
         values.extend(vals![i64::from(status), response]);
-        self.change(Sql::new(
-            "UPDATE idempotency SET status = $4, response = $5 \
+        self.change(
+            TenantId(key.scope),
+            Sql::new(
+                "UPDATE idempotency SET status = $4, response = $5 \
              WHERE scope_id = $1 AND key = $2 AND route = $3",
-            values,
-        ))
+                values,
+            ),
+        )
         .await?;
         Ok(())
     }
@@ -125,11 +128,14 @@ impl AdminDoor {
     /// # Errors
     /// What the database says.
     pub async fn idempotency_abandon(&self, key: &IdempotencyKey<'_>) -> Result<(), StoreError> {
-        self.change(Sql::new(
-            "DELETE FROM idempotency \
+        self.change(
+            TenantId(key.scope),
+            Sql::new(
+                "DELETE FROM idempotency \
              WHERE scope_id = $1 AND key = $2 AND route = $3 AND status = 0",
-            key.values(),
-        ))
+                key.values(),
+            ),
+        )
         .await?;
         Ok(())
     }
@@ -139,8 +145,11 @@ impl AdminDoor {
     /// # Errors
     /// What the database says.
     pub async fn idempotency_clean(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.change(Sql::new("DELETE FROM idempotency WHERE created_at < $1", vals![ms(before)]))
-            .await
+        self.change(
+            Role::Retention,
+            Sql::new("DELETE FROM idempotency WHERE created_at < $1", vals![ms(before)]),
+        )
+        .await
     }
 }
 

@@ -55,7 +55,7 @@ impl TenantStore {
         let rows = sql
             .text(" ORDER BY b.arrived_at DESC, b.message_id DESC LIMIT ")
             .arg(page.fetch())
-            .all(self.db().read())
+            .all(&self.read())
             .await?;
         let items = rows.iter().map(mail_from).collect::<Result<_, _>>()?;
         Ok(Page::cut(items, page, |mail: &MailboxRow| Position(mail.arrived_at, mail.message.0)))
@@ -70,7 +70,7 @@ impl TenantStore {
             "SELECT raw FROM mailbox WHERE tenant_id = $1 AND message_id = $2",
             vals![self.tenant().0, message.0],
         )
-        .one(self.db().read())
+        .one(&self.read())
         .await?;
         row.map(|row| row.get("raw")).transpose()
     }

@@ -162,7 +162,7 @@ impl TenantStore {
     /// # Errors
     /// What the database says.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageRow>, StoreError> {
-        Ok(by_ids(self.db().read(), self.tenant(), &[id]).await?.remove(&id))
+        Ok(by_ids(&self.read(), self.tenant(), &[id]).await?.remove(&id))
     }
 
     /// The message that a link is in, for the recipient with this handle. A store that came from a
@@ -179,7 +179,7 @@ impl TenantStore {
         if let Some(message) = self.message(id).await? {
             return Ok(Some(message));
         }
-        let on = self.db().read();
+        let on = &self.read();
         let rows = Sql::new(OF_HANDLE, vals![self.tenant().0, handle.0.to_vec()]).all(on).await?;
         for row in rows {
             let other: MessageId = row.id("id")?;
@@ -195,7 +195,7 @@ impl TenantStore {
     /// # Errors
     /// What the database says.
     pub async fn message_why(&self, id: MessageId) -> Result<Option<MessageWhy>, StoreError> {
-        let on = self.db().read();
+        let on = &self.read();
         let Some(message) = by_ids(on, self.tenant(), &[id]).await?.remove(&id) else {
             return Ok(None);
         };
@@ -244,8 +244,7 @@ impl TenantStore {
         if let Some(after) = page.position::<MessageId>()? {
             sql = sql.text(" AND id < ").arg(after.0);
         }
-        let rows =
-            sql.text(" ORDER BY id DESC LIMIT ").arg(page.fetch()).all(self.db().read()).await?;
+        let rows = sql.text(" ORDER BY id DESC LIMIT ").arg(page.fetch()).all(&self.read()).await?;
         let items = rows.iter().map(message_from).collect::<Result<_, _>>()?;
         Ok(Page::cut(items, page, |message: &MessageRow| message.id))
     }

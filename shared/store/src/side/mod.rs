@@ -35,7 +35,12 @@ mod timeline;
 
 use std::sync::Arc;
 
-use crate::{Store, TenantStore, db::Db, error::StoreError, keys::TenantKeys};
+use crate::{
+    Store, TenantStore,
+    db::{Reads, Tx},
+    error::StoreError,
+    keys::TenantKeys,
+};
 
 pub use admin::{AdminDoor, InstallStatus};
 pub use api_keys::{ApiKey, KeyKind, NewApiKey, NewKeySecret, Scope as KeyScope};
@@ -83,8 +88,14 @@ impl Store {
 }
 
 impl TenantStore {
-    pub(crate) fn db(&self) -> &Db {
-        self.store.db()
+    /// A transaction of this brand.
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        self.store.db().begin(self.tenant).await
+    }
+
+    /// Reads of this brand, each by itself.
+    pub(crate) fn read(&self) -> Reads<'_> {
+        self.store.db().read(self.tenant)
     }
 
     /// The brand's keys; cached.

@@ -87,7 +87,7 @@ impl TenantStore {
             return Ok(0);
         }
         let tenant = self.tenant();
-        let tx = self.db().begin().await?;
+        let tx = self.begin().await?;
         let mut new = 0;
         for chunk in entries.chunks(ROWS_MAX) {
             let rows = chunk.iter().map(|entry| {
@@ -127,8 +127,7 @@ impl TenantStore {
         if let Some(after) = page.position::<QuarantineId>()? {
             sql = sql.text(" AND id < ").arg(after.0);
         }
-        let rows =
-            sql.text(" ORDER BY id DESC LIMIT ").arg(page.fetch()).all(self.db().read()).await?;
+        let rows = sql.text(" ORDER BY id DESC LIMIT ").arg(page.fetch()).all(&self.read()).await?;
         let items = rows.iter().map(row_from).collect::<Result<_, _>>()?;
         Ok(Page::cut(items, page, |row: &QuarantineRow| row.id))
     }
@@ -139,7 +138,7 @@ impl TenantStore {
     /// What the database says.
     pub async fn quarantined(&self, id: QuarantineId) -> Result<Option<QuarantineRow>, StoreError> {
         let sql = Sql::new(COLUMNS, vec![]).arg(self.tenant().0).text(" AND id = ").arg(id.0);
-        sql.one(self.db().read()).await?.as_ref().map(row_from).transpose()
+        sql.one(&self.read()).await?.as_ref().map(row_from).transpose()
     }
 
     /// Brings a set-aside input back, once. Its de-duplication key is free from then on, so that
@@ -150,7 +149,7 @@ impl TenantStore {
     /// What the database says.
     pub async fn requeue(&self, id: QuarantineId, now: Timestamp) -> Result<Requeued, StoreError> {
         let tenant = self.tenant();
-        let tx = self.db().begin().await?;
+        let tx = self.begin().await?;
         let freed = Sql::new(
             "UPDATE quarantine SET \
              key = CASE WHEN contact_id IS NULL THEN key ELSE NULL END, requeued_at = \
@@ -183,7 +182,7 @@ impl TenantStore {
     /// # Errors
     /// What the database says.
     pub async fn mark_requeued(&self, id: QuarantineId, now: Timestamp) -> Result<(), StoreError> {
-        let tx = self.db().begin().await?;
+        let tx = self.begin().await?;
         Sql::new(
             "UPDATE quarantine SET key = NULL, requeued_at = $3 \
              WHERE tenant_id = $1 AND id = $2 AND requeued_at IS NULL",
@@ -199,7 +198,7 @@ impl TenantStore {
     /// # Errors
     /// What the database says.
     pub async fn discard(&self, id: QuarantineId) -> Result<bool, StoreError> {
-        let tx = self.db().begin().await?;
+        let tx = self.begin().await?;
         let gone = Sql::new(
             "DELETE FROM quarantine WHERE tenant_id = $1 AND id = $2 AND requeued_at IS NULL",
             vals![self.tenant().0, id.0],

@@ -81,7 +81,7 @@ impl TenantStore {
         if let Some(after) = page.position::<RunId>()? {
             sql = sql.text(" AND id > ").arg(after.0);
         }
-        let rows = sql.text(" ORDER BY id LIMIT ").arg(page.fetch()).all(self.db().read()).await?;
+        let rows = sql.text(" ORDER BY id LIMIT ").arg(page.fetch()).all(&self.read()).await?;
         let items = rows.iter().map(run_from).collect::<Result<_, _>>()?;
         Ok(Page::cut(items, page, |run: &RunView| run.id))
     }
@@ -97,7 +97,7 @@ impl TenantStore {
             .arg(self.tenant().0)
             .text(" AND id = ")
             .arg(id.0)
-            .one(self.db().read())
+            .one(&self.read())
             .await?;
         row.as_ref().map(run_from).transpose()
     }
@@ -112,7 +112,7 @@ impl TenantStore {
              WHERE tenant_id = $1 AND journey = $2 AND live = 1 GROUP BY version ORDER BY version",
             vals![self.tenant().0, journey.as_str()],
         )
-        .all(self.db().read())
+        .all(&self.read())
         .await?;
         rows.iter().map(|row| Ok((row.get("version")?, row.get("runs")?))).collect()
     }

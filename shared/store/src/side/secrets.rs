@@ -29,7 +29,7 @@ impl TenantStore {
     ) -> Result<i64, StoreError> {
         let tenant = self.tenant();
         let sealed = self.sealed(name, plain).await?;
-        let tx = self.db().begin().await?;
+        let tx = self.begin().await?;
         let row = Sql::new(
             "INSERT INTO secret (tenant_id, name, version, ciphertext, created_at) \
              VALUES ($1, $2, 1, $3, $4) ON CONFLICT (tenant_id, name) DO UPDATE SET \
@@ -58,7 +58,7 @@ impl TenantStore {
     ) -> Result<Option<i64>, StoreError> {
         let tenant = self.tenant();
         let sealed = self.sealed(name, plain).await?;
-        let tx = self.db().begin().await?;
+        let tx = self.begin().await?;
         let made = Sql::new(
             "INSERT INTO secret (tenant_id, name, version, ciphertext, created_at) \
              VALUES ($1, $2, 1, $3, $4) ON CONFLICT (tenant_id, name) DO NOTHING",
@@ -94,7 +94,7 @@ impl TenantStore {
             "SELECT version, ciphertext FROM secret WHERE tenant_id = $1 AND name = $2",
             vals![tenant.0, name.as_str()],
         )
-        .one(self.db().read())
+        .one(&self.read())
         .await?;
         let Some(row) = row else { return Ok(None) };
         let sealed: Vec<u8> = row.get("ciphertext")?;
@@ -111,7 +111,7 @@ impl TenantStore {
             "SELECT name, version FROM secret WHERE tenant_id = $1 ORDER BY name",
             vals![self.tenant().0],
         )
-        .all(self.db().read())
+        .all(&self.read())
         .await?;
         rows.iter()
             .map(|row| Ok((row.word("name", |text| text.parse().ok())?, row.get("version")?)))
@@ -123,7 +123,7 @@ impl TenantStore {
     /// # Errors
     /// What the database says.
     pub async fn delete_secret(&self, name: &Name) -> Result<bool, StoreError> {
-        let tx = self.db().begin().await?;
+        let tx = self.begin().await?;
         let touched = Sql::new(
             "DELETE FROM secret WHERE tenant_id = $1 AND name = $2",
             vals![self.tenant().0, name.as_str()],

@@ -15,7 +15,10 @@ use super::{
     brands::BrandRow,
     sql::{Row, Sql, ms},
 };
-use crate::error::StoreError;
+use crate::{
+    error::StoreError,
+    wall::{Door, Role},
+};
 
 /// For so long a message whose outcome is unknown counts as news.
 const UNKNOWN_IS_NEWS: Millis = Millis::hours(24);
@@ -32,6 +35,13 @@ pub enum Reached {
 }
 
 impl Reached {
+    fn door(self) -> Door {
+        match self {
+            Self::Install | Self::Organisation(_) => Role::Status.into(),
+            Self::Brand(tenant) => tenant.into(),
+        }
+    }
+
     /// Appends the condition on the brand, after `WHERE` or before the next `AND`.
     fn limit(self, sql: Sql) -> Sql {
         match self {
@@ -183,7 +193,7 @@ impl AdminDoor {
             )
             .text(") AS r LEFT JOIN timer t ON t.tenant_id = r.tenant_id AND t.run_id = r.id ")
             .text("WHERE t.run_id IS NULL GROUP BY r.tenant_id");
-        for row in sql.all(self.db().read()).await? {
+        for row in sql.all(&self.db().read(reached.door())).await? {
             let tenant: TenantId = row.id("tenant_id")?;
             if let Some(status) = brands.iter_mut().find(|one| one.brand.tenant == tenant) {
                 status.numbers.runs_stuck = number(&row, "n")?;
@@ -208,7 +218,7 @@ impl AdminDoor {
             .text(" GROUP BY tenant_id UNION ALL SELECT tenant_id, 1 AS held, count(*) AS n, ")
             .text("CAST(NULL AS BIGINT) AS oldest FROM timer WHERE held = 1 AND ");
         let sql = reached.limit(sql).text(" GROUP BY tenant_id");
-        for row in sql.all(self.db().read()).await? {
+        for row in sql.all(&self.db().read(reached.door())).await? {
             let numbers = into.entry(row.id("tenant_id")?).or_default();
             match row.get::<i32>("held")? {
                 0 => numbers.timers_due = backlog(&row)?,
@@ -223,7 +233,7 @@ impl AdminDoor {
             .text("SELECT tenant_id, lane, count(*) AS n, min(created_at) AS oldest FROM inbox ")
             .text("WHERE ");
         let sql = reached.limit(sql).text(" GROUP BY tenant_id, lane");
-        for row in sql.all(self.db().read()).await? {
+        for row in sql.all(&self.db().read(reached.door())).await? {
             let numbers = into.entry(row.id("tenant_id")?).or_default();
             match row.get::<i64>("lane")? {
                 0 => numbers.inbox_live = backlog(&row)?,
@@ -245,7 +255,7 @@ impl AdminDoor {
             .arg(ms(now))
             .text(" THEN 1 ELSE 0 END AS later FROM send_queue WHERE ");
         let sql = reached.limit(sql).text(") AS queue GROUP BY tenant_id, phase, later");
-        for row in sql.all(self.db().read()).await? {
+        for row in sql.all(&self.db().read(reached.door())).await? {
             let numbers = into.entry(row.id("tenant_id")?).or_default();
             match (row.get::<i64>("phase")?, row.get::<i32>("later")?) {
                 (0, 0) => numbers.queue_ready = backlog(&row)?,
@@ -268,7 +278,7 @@ impl AdminDoor {
             .text("SELECT tenant_id, code, count(*) AS n, min(created_at) AS oldest ")
             .text("FROM quarantine WHERE requeued_at IS NULL AND ");
         let sql = reached.limit(sql).text(" GROUP BY tenant_id, code");
-        for row in sql.all(self.db().read()).await? {
+        for row in sql.all(&self.db().read(reached.door())).await? {
             let numbers = into.entry(row.id("tenant_id")?).or_default();
             numbers.quarantine.insert(row.get("code")?, backlog(&row)?);
         }
@@ -286,7 +296,7 @@ impl AdminDoor {
             .arg(ms(now - UNKNOWN_IS_NEWS))
             .text(" THEN 1 END) AS recent FROM message WHERE status = 'unknown' AND ");
         let sql = reached.limit(sql).text(" GROUP BY tenant_id");
-        for row in sql.all(self.db().read()).await? {
+        for row in sql.all(&self.db().read(reached.door())).await? {
             let numbers = into.entry(row.id("tenant_id")?).or_default();
             numbers.messages_unknown = number(&row, "n")?;
             numbers.messages_unknown_recent = number(&row, "recent")?;
@@ -299,7 +309,7 @@ impl AdminDoor {
             .text("SELECT tenant_id, count(*) AS n FROM document_head ")
             .text("WHERE kind = 'Journey' AND status = 'paused' AND ");
         let sql = reached.limit(sql).text(" GROUP BY tenant_id");
-        for row in sql.all(self.db().read()).await? {
+        for row in sql.all(&self.db().read(reached.door())).await? {
             into.entry(row.id("tenant_id")?).or_default().journeys_paused = number(&row, "n")?;
         }
         Ok(())

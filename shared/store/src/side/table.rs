@@ -39,7 +39,7 @@ impl TenantStore {
     /// # Errors
     /// What the database says.
     pub async fn table(&self) -> Result<BrandTable, StoreError> {
-        let (on, tenant) = (self.db().read(), self.tenant());
+        let (on, tenant) = (&self.read(), self.tenant());
         Ok(BrandTable {
             contacts: count(on, tenant, "contact", "merged_into IS NULL").await?,
             events: pairs(on, tenant, "event", ("kind", "name"), "1 = 1").await?,

@@ -87,7 +87,7 @@ impl TenantStore {
         contact: ContactId,
         page: &PageRequest,
     ) -> Result<Page<TimelineEntry>, StoreError> {
-        let on = self.db().read();
+        let on = &self.read();
         let contact = inbox::live_contact(on, self.tenant(), contact).await?;
         let aliases = inbox::aliases(on, self.tenant(), &[contact]).await?;
         let contacts: Vec<ContactId> =
@@ -127,7 +127,7 @@ impl TenantStore {
             (false, Some(after)) => by_id(sql, rank, after),
             (false, None) => sql.text(" ORDER BY id"),
         };
-        let rows = sql.text(" LIMIT ").arg(limit).all(self.db().read()).await?;
+        let rows = sql.text(" LIMIT ").arg(limit).all(&self.read()).await?;
         rows.iter().map(|row| placed(rank, row)).collect()
     }
 }

@@ -35,7 +35,7 @@ impl DeliveryDoor {
     pub async fn claim(&self, order: &ClaimOrder) -> Result<Vec<Claimed>, StoreError> {
         let keys = self.store.keys(order.tenant).await?;
         let claim_id = Uuid::new_v4();
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(order.tenant).await?;
         let Some(brand) = brand_now(&tx, order.tenant).await? else { return Ok(Vec::new()) };
         if brand.halted {
             return Ok(Vec::new());
@@ -69,8 +69,8 @@ impl DeliveryDoor {
         ids: &[MessageId],
     ) -> Result<Vec<Claimed>, StoreError> {
         let keys = self.store.keys(tenant).await?;
-        let on = self.db().read();
-        let Some(brand) = brand_now(on, tenant).await? else { return Ok(Vec::new()) };
+        let on = self.db().look(tenant).await?;
+        let Some(brand) = brand_now(&on, tenant).await? else { return Ok(Vec::new()) };
         let mut taken = Vec::new();
         for chunk in ids.chunks(ROWS_MAX) {
             let rows = Sql::default()
@@ -83,11 +83,13 @@ impl DeliveryDoor {
                 .arg(claim_id)
                 .text(" AND message_id IN ")
                 .list(chunk.iter().map(|id| id.0.into()))
-                .all(on)
+                .all(&on)
                 .await?;
             taken.extend(taken_from(&rows)?);
         }
-        read(on, &keys, tenant, (claim_id, taken), &brand).await
+        let claimed = read(&on, &keys, tenant, (claim_id, taken), &brand).await?;
+        on.end().await?;
+        Ok(claimed)
     }
 }
 

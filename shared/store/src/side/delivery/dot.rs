@@ -15,6 +15,7 @@ use super::{DeliveryDoor, DotAnswer, DotRequest, DotTimes, close, test_send};
 use crate::{
     error::StoreError,
     side::sql::{ROWS_MAX, Sql, bytes, vals},
+    wall::Door,
 };
 
 /// Names one request of a batch.
@@ -49,7 +50,7 @@ impl DeliveryDoor {
             asked.entry((request.tenant, request.message)).or_insert(request);
         }
         let unique: Vec<&DotRequest> = asked.values().copied().collect();
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(Door::of(unique.iter().map(|request| request.tenant))).await?;
         lock(&tx, &unique).await?;
         let (tests, others): (Vec<_>, Vec<_>) =
             unique.iter().partition(|request| request.class == MessageClass::Test);

@@ -14,6 +14,7 @@ use crate::{
     db::in_rows,
     error::StoreError,
     side::sql::{ROWS_MAX, Row, Sql, bytes, ms, vals},
+    wall::{Door, Role},
 };
 
 /// Names a message under a claim.
@@ -35,7 +36,7 @@ impl DeliveryDoor {
 
     async fn finish_part(&self, part: &[Finished]) -> Result<Vec<bool>, StoreError> {
         let shards = self.store.shards();
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(Door::of(part.iter().map(|f| f.tenant))).await?;
         // Suppressions first, because addresses and heads are locked before queue rows.
         let held = self.holding(&tx, part).await?;
         let wanted = part.iter().filter(|f| held.contains(&(f.tenant, f.message, f.claim_id)));
@@ -98,7 +99,7 @@ impl DeliveryDoor {
     }
 
     async fn retry_part(&self, part: &[Retry]) -> Result<Vec<bool>, StoreError> {
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(Door::of(part.iter().map(|r| r.tenant))).await?;
         let back = give_back(&tx, part).await?;
         let mine: Vec<&Retry> =
             part.iter().filter(|r| back.contains_key(&(r.tenant, r.message))).collect();
@@ -129,10 +130,10 @@ impl DeliveryDoor {
             "SELECT 1 AS found FROM send_queue WHERE phase = 0 AND expires_at <= $1 LIMIT 1",
             vals![ms(now)],
         );
-        if any.one(self.db().read()).await?.is_none() {
+        if any.one(&self.db().read(Role::Sending)).await?.is_none() {
             return Ok(0);
         }
-        let tx = self.db().begin().await?;
+        let mut tx = self.db().begin(Role::Sending).await?;
         let rows = Sql::new(
             "WITH c AS MATERIALIZED (SELECT tenant_id AS c_tenant, message_id AS c_message \
              FROM send_queue WHERE phase = 0 AND expires_at <= $1 ORDER BY expires_at, message_id \
@@ -151,6 +152,7 @@ impl DeliveryDoor {
             .iter()
             .map(|row| closing(row, SendOutcome::Expired, "expired", now))
             .collect::<Result<Vec<_>, _>>()?;
+        tx.turn(brands_of(&rows)?).await?;
         close::close(&tx, self.store.shards(), &closings, now).await?;
         tx.commit().await?;
         Ok(u64::try_from(closings.len()).unwrap_or(0))
@@ -166,7 +168,7 @@ impl DeliveryDoor {
         message: MessageId,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(tenant).await?;
         let row = Sql::new(
             "DELETE FROM send_queue WHERE tenant_id = $1 AND message_id = $2 AND phase = 0 \
              RETURNING tenant_id, message_id, attempts",
@@ -198,6 +200,12 @@ pub(super) fn closing(
         attempts: row.get("attempts")?,
         at,
     })
+}
+
+/// The brands of rows that were found across brands: who works on them does it as exactly these.
+pub(super) fn brands_of(rows: &[Row]) -> Result<Door, StoreError> {
+    let tenants = rows.iter().map(|row| row.id("tenant_id"));
+    Ok(Door::Brands(tenants.collect::<Result<_, _>>()?))
 }
 
 fn held_from(row: &Row) -> Result<Held, StoreError> {

@@ -13,6 +13,7 @@ use super::DeliveryDoor;
 use crate::{
     error::StoreError,
     side::sql::{ROWS_MAX, Sql, ms, vals},
+    wall::Role,
 };
 
 /// Heads in one answer.
@@ -37,7 +38,7 @@ impl DeliveryDoor {
              WHERE h.ready_at <= $1 ORDER BY h.ready_at, h.tenant_id, h.lane LIMIT $2",
             vals![ms(now), HEADS_MAX],
         )
-        .all(self.db().read())
+        .all(&self.db().read(Role::Sending))
         .await?;
         rows.iter().map(|row| Ok((row.id("tenant_id")?, row.get("lane")?))).collect()
     }
@@ -53,7 +54,7 @@ impl DeliveryDoor {
              JOIN install i ON i.halted_at IS NULL",
             vec![],
         )
-        .one(self.db().read())
+        .one(&self.db().read(Role::Sending))
         .await?;
         match row {
             Some(row) => row.time_opt("at"),
@@ -66,7 +67,7 @@ impl DeliveryDoor {
     /// # Errors
     /// What the database says.
     pub async fn rebuild_heads(&self) -> Result<(), StoreError> {
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(Role::Sending).await?;
         Sql::default()
             .text(
                 "INSERT INTO send_head (tenant_id, lane, ready_at) \

@@ -24,6 +24,7 @@ use crate::{
         inbox::{self, InboxWrite, OutcomeRef},
         sql::{Row, Sql, ms, vals},
     },
+    wall::Role,
 };
 
 /// Rows in one transaction.
@@ -80,7 +81,7 @@ impl AdminDoor {
     /// What the database says.
     pub async fn restored(&self) -> Result<Option<RestoredFrom>, StoreError> {
         let text = "SELECT restored_from, caught_up_at FROM install WHERE id = 1";
-        let row = Sql::new(text, vec![]).one(self.db().read()).await?;
+        let row = Sql::new(text, vec![]).one(&self.db().read(Role::Control)).await?;
         let row = row.ok_or(StoreError::Damaged("install"))?;
         let caught_up_at = row.time_opt("caught_up_at")?;
         let from = row.time_opt("restored_from")?;
@@ -100,7 +101,7 @@ impl AdminDoor {
                     JOIN message m ON m.tenant_id = q.tenant_id AND m.id = q.message_id \
                     GROUP BY q.tenant_id, b.name, m.template, q.class \
                     ORDER BY b.name, q.tenant_id, m.template, q.class";
-        let rows = Sql::new(text, vec![]).all(self.db().read()).await?;
+        let rows = Sql::new(text, vec![]).all(&self.db().read(Role::Sending)).await?;
         rows.iter().map(group).collect()
     }
 
@@ -113,7 +114,7 @@ impl AdminDoor {
     pub async fn hold_back(&self, until: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         let mut held = 0;
         loop {
-            let tx = self.db().begin().await?;
+            let mut tx = self.db().begin(Role::Sending).await?;
             let rows = Sql::new(
                 "SELECT q.tenant_id, q.message_id, m.contact_id, m.run_id, m.step, \
                  r.id AS waiting_run FROM send_queue q \
@@ -142,6 +143,7 @@ impl AdminDoor {
                  lease_until = NULL WHERE (tenant_id, message_id) IN ",
                 "",
             );
+            tx.turn(finish::brands_of(&rows)?).await?;
             listed(&tx, update, keys).await?;
             inbox::write(&tx, self.store.shards(), told, now).await?;
             tx.commit().await?;
@@ -155,7 +157,7 @@ impl AdminDoor {
     /// What the database says.
     pub async fn caught_up(&self, at: Timestamp) -> Result<(), StoreError> {
         let text = "UPDATE install SET caught_up_at = $1 WHERE restored_from IS NOT NULL";
-        self.change(Sql::new(text, vals![ms(at)])).await.map(|_| ())
+        self.change(Role::Control, Sql::new(text, vals![ms(at)])).await.map(|_| ())
     }
 
     /// Lets a restored store send: ends or queues what may have left, then lifts the hold. What
@@ -185,12 +187,15 @@ impl AdminDoor {
                 break;
             }
         }
-        self.change(Sql::new(
-            "UPDATE install SET restored_from = NULL, caught_up_at = NULL, \
+        self.change(
+            Role::Control,
+            Sql::new(
+                "UPDATE install SET restored_from = NULL, caught_up_at = NULL, \
              halted_at = CASE WHEN halt_reason = $1 THEN NULL ELSE halted_at END, \
              halt_reason = CASE WHEN halt_reason = $1 THEN NULL ELSE halt_reason END",
-            vals![RESTORED],
-        ))
+                vals![RESTORED],
+            ),
+        )
         .await?;
         released.still_halted = self.install().await?.halted_at.is_some();
         Ok(Some(released))
@@ -202,7 +207,7 @@ impl AdminDoor {
                       ORDER BY tenant_id, message_id LIMIT $1) ";
         let named = " WHERE phase = 3 AND (tenant_id, message_id) IN \
                      (SELECT c_tenant, c_message FROM c) RETURNING ";
-        let tx = self.db().begin().await?;
+        let mut tx = self.db().begin(Role::Sending).await?;
         let sql = Sql::new(chosen, vals![ROUND]);
         let rows = match what {
             MayHaveLeft::Skip => {
@@ -212,12 +217,14 @@ impl AdminDoor {
                     .iter()
                     .map(|row| finish::closing(row, SendOutcome::Unknown, MAY_HAVE_LEFT, now))
                     .collect::<Result<Vec<_>, _>>()?;
+                tx.turn(finish::brands_of(&rows)?).await?;
                 close::close(&tx, self.store.shards(), &closings, now).await?;
                 rows
             }
             MayHaveLeft::Send => {
                 let sql = sql.text("UPDATE send_queue SET phase = 0").text(named);
                 let rows = sql.text("tenant_id, lane, not_before").all(&tx).await?;
+                tx.turn(finish::brands_of(&rows)?).await?;
                 lower(&tx, &rows).await?;
                 rows
             }

@@ -17,6 +17,7 @@ use crate::{
     db::in_rows,
     error::StoreError,
     side::sql::{Sql, ms, vals},
+    wall::{Door, Role},
 };
 
 /// Rows settled in one transaction.
@@ -73,7 +74,7 @@ impl DeliveryDoor {
     }
 
     async fn requeue_undotted(&self, now: Moments) -> Result<u64, StoreError> {
-        let tx = self.db().begin().await?;
+        let mut tx = self.db().begin(Role::Sending).await?;
         let chosen = Sql::new(
             "WITH c AS MATERIALIZED (SELECT q.tenant_id AS c_tenant, q.message_id AS c_message \
              FROM send_queue q WHERE q.phase = 1 AND (",
@@ -103,7 +104,10 @@ impl DeliveryDoor {
             let head = ready.entry((row.id("tenant_id")?, row.get("lane")?)).or_insert(at);
             *head = at.min(*head);
         }
-        heads::lower(&tx, ready).await?;
+        if !rows.is_empty() {
+            tx.turn(finish::brands_of(&rows)?).await?;
+            heads::lower(&tx, ready).await?;
+        }
         tx.commit().await?;
         Ok(u64::try_from(rows.len()).unwrap_or(0))
     }
@@ -118,7 +122,7 @@ impl DeliveryDoor {
         .text(self.over())
         .text(" ORDER BY q.tenant_id, q.message_id LIMIT ")
         .arg(SETTLE_MAX)
-        .all(self.db().read())
+        .all(&self.db().read(Role::Sending))
         .await?;
         rows.iter()
             .map(|row| {
@@ -143,9 +147,10 @@ impl DeliveryDoor {
         if over.is_empty() {
             return Ok(());
         }
+        let door = Door::of(over.iter().map(|one| one.tenant));
         let (again, last): (Vec<_>, Vec<_>) =
             over.into_iter().partition(|one| policy(one.tenant, one.class) == UnknownPolicy::Again);
-        let tx = self.db().begin().await?;
+        let tx = self.db().begin(door).await?;
         let ended = end_unknown(&tx, &last, now).await?;
         close::close(&tx, self.store.shards(), &ended, now.product).await?;
         let back = send_again(&tx, &again, now).await?;
