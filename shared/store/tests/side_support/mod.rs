@@ -21,6 +21,7 @@ use parcours_testkit::store::temp_contact;
 use uuid::Uuid;
 
 /// Stamps each story onto both databases.
+#[allow(unused_macros, reason = "some tests are about one of them")]
 macro_rules! on_both {
     ($($story:ident),+ $(,)?) => {
         on_both!(@ sqlite, Sqlite, $($story),+);

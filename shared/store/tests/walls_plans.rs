@@ -1,0 +1,181 @@
+//! Behind the wall hot statements still find their rows by whole keys: with many rows in a few
+//! brands, what they read is counted by PostgreSQL itself.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod common;
+mod side_support;
+
+use std::collections::BTreeMap;
+
+use parcours_domain::{ContactId, EventKey, SendOutcome, TenantId};
+use parcours_store::{Backend, CommitOutcome, LoadKey, LoadWhat, Store};
+use parcours_testkit::store::{TempPlace, temp_contact};
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use common::{NOW, commit_all, event, execute, run_id, run_row, state_commit, timer};
+use side_support::{START, Shop, finished};
+
+/// Contacts of each of the three brands, with what belongs to each.
+const CONTACTS: i64 = 8_000;
+
+/// Whom the hot statements are about, of each brand.
+const ASKED: usize = 60;
+
+/// Fills a brand by SQL.
+async fn fill(place: &TempPlace, brand: TenantId) {
+    let tenant = format!("'{}'::uuid", brand.0);
+    let of = format!("FROM generate_series(1, {CONTACTS}) AS i");
+    let id = format!("md5('{}' || i)::uuid", brand.0);
+    let hash = "decode(md5(i::text) || md5(i::text), 'hex')";
+    for statement in [
+        format!(
+            "INSERT INTO contact (tenant_id, id, shard, handle, created_at) \
+             SELECT {tenant}, {id}, 0, decode(md5(i::text), 'hex'), 0 {of}"
+        ),
+        format!(
+            "INSERT INTO contact_state (tenant_id, contact_id, shard, revision, seq, state, \
+             updated_at) SELECT {tenant}, {id}, 0, 1, 1, '', 0 {of}"
+        ),
+        format!(
+            "INSERT INTO identity (tenant_id, kind, value_hmac, key_version, contact_id, \
+             created_at) SELECT {tenant}, 'user_id', {hash}, 1, {id}, 0 {of}"
+        ),
+        format!(
+            "INSERT INTO address (tenant_id, channel, hmac, key_version, version, created_at) \
+             SELECT {tenant}, 'email', {hash}, 1, 1, 0 {of}"
+        ),
+        format!(
+            "INSERT INTO contact_address (tenant_id, contact_id, channel, hmac, since) \
+             SELECT {tenant}, {id}, 'email', {hash}, 0 {of}"
+        ),
+        format!(
+            "INSERT INTO consent_head (tenant_id, contact_id, channel, version) \
+             SELECT {tenant}, {id}, 'email', 1 {of}"
+        ),
+        format!(
+            "INSERT INTO event_key (tenant_id, key, day, contact_id, seq, body_hash, event_id, \
+             received_at) SELECT {tenant}, decode(md5('k' || i), 'hex'), {}, {id}, 1, '', {id}, 0 \
+             {of}",
+            NOW.utc_day()
+        ),
+        format!(
+            "INSERT INTO run (tenant_id, id, contact_id, journey, version, run_key, live, status, \
+             step, entered_at) SELECT {tenant}, md5('r{0}' || i)::uuid, {id}, 'old', 1, '', \
+             1, 'waiting', 'wait', 0 {of}",
+            brand.0
+        ),
+        format!(
+            "INSERT INTO send_queue (tenant_id, message_id, lane, class, not_before, expires_at, \
+             phase, attempts) SELECT {tenant}, md5('q{1}' || i)::uuid, 0, 'marketing', {0}, \
+             {0}, 0, 0 {of}",
+            START.as_millis() + 86_400_000_000,
+            brand.0
+        ),
+    ] {
+        execute(place, &statement).await;
+    }
+}
+
+/// Rows that were read, by table: by scanning it, and by its indexes.
+async fn read(place: &TempPlace) -> BTreeMap<String, (i64, i64)> {
+    let mut connection = place.database().unwrap().connect().await.unwrap();
+    // A session's statistics are all there once it has ended, a moment after it was closed.
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                AND application_name LIKE 'parcours%'";
+    while sqlx::query(left).fetch_one(&mut connection).await.unwrap().get::<i64, _>(0) > 0 {
+        tokio::task::yield_now().await;
+    }
+    let text = "SELECT s.relname::text AS t, coalesce(s.seq_tup_read, 0)::bigint AS seq, \
+                coalesce((SELECT sum(i.idx_tup_read) FROM pg_stat_user_indexes i \
+                WHERE i.relid = s.relid), 0)::bigint AS idx FROM pg_stat_user_tables s";
+    let rows = sqlx::query(text).fetch_all(&mut connection).await.unwrap();
+    rows.iter().map(|row| (row.get("t"), (row.get("seq"), row.get("idx")))).collect()
+}
+
+async fn contacts(place: &TempPlace, tenant: TenantId) -> Vec<ContactId> {
+    let mut connection = place.database().unwrap().connect().await.unwrap();
+    let text =
+        "SELECT id FROM contact WHERE tenant_id = $1 AND created_at = 0 ORDER BY id LIMIT $2";
+    let asked = i64::try_from(ASKED).unwrap();
+    let rows = sqlx::query(text).bind(tenant.0).bind(asked).fetch_all(&mut connection).await;
+    rows.unwrap().iter().map(|row| ContactId(row.get::<Uuid, _>("id"))).collect()
+}
+
+/// What happens all the time: look somebody up, load, commit, claim, final commit, end.
+async fn work(store: &Store, shops: &[Shop], asked: &[(TenantId, ContactId)]) {
+    for shop in shops {
+        temp_contact(&shop.brand(), "known").await.unwrap();
+        temp_contact(&shop.brand(), &format!("new {}", Uuid::new_v4())).await.unwrap();
+    }
+    let keys = asked.iter().map(|&(tenant, contact)| LoadKey { tenant, contact }).collect();
+    let loaded = store.loader().load(keys, LoadWhat::StateAndInbox).await.unwrap();
+    assert!(loaded.iter().all(|one| one.revision == 1));
+    let known = asked
+        .iter()
+        .map(|(tenant, contact)| (*tenant, EventKey::of(&contact.to_string()), NOW.utc_day()));
+    store.loader().known_keys(known.collect()).await.unwrap();
+    let commits = asked.iter().map(|&who| {
+        let mut commit = state_commit(store, who, 1);
+        commit.seq = 2;
+        commit.events.push(event(&who.1.to_string(), 2));
+        let run = run_id();
+        commit.runs.push(run_row(run, "waiting"));
+        commit.timers.push(timer(run, 1, NOW));
+        commit
+    });
+    let outcomes = commit_all(store, commits.collect()).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Done), "{outcomes:?}");
+    for shop in shops {
+        let claimed = shop.claim_some(20, 60).await;
+        assert_eq!(claimed.len(), 20);
+        shop.dot(&claimed, 60).await;
+        let ends = claimed.iter().map(|one| finished(one, SendOutcome::Sent)).collect();
+        assert!(store.delivery().finish(ends).await.unwrap().into_iter().all(|held| held));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hot_statements_read_no_more_than_they_are_about() {
+    let place = TempPlace::new(Backend::Postgres).await.unwrap();
+    let store = Store::open(place.config()).await.unwrap();
+    let (mut tenants, mut asked) = (Vec::new(), Vec::new());
+    for name in ["one", "two", "three"] {
+        let shop = Shop::named(store.clone(), name).await;
+        temp_contact(&shop.brand(), "known").await.unwrap();
+        fill(&place, shop.tenant).await;
+        for user in 0..20 {
+            let reader = shop.reader(&format!("reader{user}")).await;
+            shop.send(reader, &format!("{name}{user}")).await;
+        }
+        tenants.push((name, shop.tenant));
+        let some = contacts(&place, shop.tenant).await;
+        asked.extend(some.into_iter().map(|contact| (shop.tenant, contact)));
+    }
+    execute(&place, "VACUUM ANALYZE").await;
+    store.close().await;
+    let before = read(&place).await;
+    // The identities are not in the memory of this one.
+    let store = Store::open(place.config()).await.unwrap();
+    let mut shops = Vec::new();
+    for (name, tenant) in tenants {
+        let shop = Shop::named(store.clone(), name).await;
+        assert_eq!(shop.tenant, tenant);
+        shops.push(shop);
+    }
+    work(&store, &shops, &asked).await;
+    drop(shops);
+    store.close().await;
+    let after = read(&place).await;
+    let least = i64::try_from(asked.len()).unwrap();
+    let mut looked = 0;
+    for (table, (scanned, by_index)) in after {
+        let was = before.get(&table).copied().unwrap_or_default();
+        let (scanned, by_index) = (scanned - was.0, by_index - was.1);
+        assert!(scanned < 2_000, "{table}: {scanned} rows were scanned");
+        assert!(by_index < 3_000, "{table}: {by_index} rows were read by index");
+        looked += i64::from(by_index >= least);
+    }
+    assert!(looked >= 3, "the statistics are of this work: {looked}");
+}
