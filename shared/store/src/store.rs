@@ -26,7 +26,7 @@ use crate::{
     shard::{HeldShards, Ownership, ShardOwner, ShardTimes, rows},
     side::{delivery::LostClaims, sql::Sql},
     sweep::Sweep,
-    wall::Role,
+    wall::{Door, Role},
     watch::Watcher,
 };
 
@@ -282,7 +282,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn schema(&self) -> Result<String, StoreError> {
-        let applied = crate::migration::applied(self.db().read()).await?;
+        let on = self.db().begin(Door::Owner).await?;
+        let applied = crate::migration::applied(&on).await?;
         applied.into_iter().next_back().ok_or(StoreError::Damaged("seaql_migrations"))
     }
 
