@@ -9,7 +9,7 @@ mod walls_support;
 use std::str::FromStr as _;
 
 use parcours_store::{
-    CommitOutcome, LoadKey, LoadWhat, Store, StoreError,
+    CommitOutcome, LoadKey, LoadWhat, Store, StoreConfig, StoreError,
     wall::{Role, TENANT_TABLES},
 };
 use parcours_testkit::{
@@ -114,9 +114,18 @@ async fn before_the_wall(admin: &mut PgConnection) {
     run(admin, &revoke).await.unwrap();
 }
 
+const POLICIES: &str = "SELECT count(*) FROM pg_policy";
+
+/// How many tables have rows of brands.
+fn tables() -> i64 {
+    i64::try_from(TENANT_TABLES.len()).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_of_the_version_before_gets_the_wall_in_place() {
+async fn a_database_in_use_gets_the_wall_while_the_version_before_goes_on() {
     let (database, mut admin) = server("app", "CREATEROLE").await;
+    let bare = "ALTER ROLE app NOINHERIT; GRANT USAGE, CREATE ON SCHEMA public TO app";
+    run(&mut admin, bare).await.unwrap();
     let url = as_login(&database, "app");
     let store = Store::open(config(&url)).await.unwrap();
     works(&store, "one").await;
@@ -124,28 +133,64 @@ async fn a_database_of_the_version_before_gets_the_wall_in_place() {
     before_the_wall(&mut admin).await;
     let walled = "SELECT count(*) FROM pg_class WHERE relrowsecurity AND relforcerowsecurity";
     assert_eq!(number(&mut admin, walled).await, 0);
-    // A process of that version would see nothing any more: it must be gone first.
+
+    // A process of that version, in the middle of a transaction that has some tables and soon wants
+    // others. The migration gives way, again and again; the transaction does not wait long.
     let options = PgConnectOptions::from_str(&url).unwrap().application_name("parcours");
-    let old = options.connect().await.unwrap();
-    let refused = Store::open(config(&url)).await.err().unwrap();
-    assert!(
-        matches!(&refused, StoreError::Held { by } if by.contains("version before")),
-        "{refused}"
-    );
-    assert_eq!(number(&mut admin, walled).await, 0);
+    let mut old = options.connect().await.unwrap();
+    run(&mut old, "BEGIN; SET LOCAL lock_timeout = '5s'; LOCK TABLE timer IN ROW EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let opening = tokio::spawn(Store::open(config(&url)));
+    let gave_way = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' \
+                    AND relation = 'timer'::regclass AND NOT granted";
+    while number(&mut admin, gave_way).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    let tables_left = "LOCK TABLE contact, address, timer IN ROW EXCLUSIVE MODE";
+    run(&mut old, tables_left).await.unwrap();
+    assert_eq!(number(&mut admin, walled).await, 0, "all of the wall or nothing");
+    run(&mut old, "COMMIT").await.unwrap();
+    let store = opening.await.unwrap().unwrap();
+
+    // Both versions work; whoever knows of the wall stands before it already.
+    assert!(number(&mut admin, walled).await > 60, "its partitions, too");
+    assert_eq!(number(&mut admin, POLICIES).await, 3 * tables());
+    assert_eq!(number(&mut old, "SELECT count(*) FROM contact").await, 1);
+    run(&mut old, "UPDATE contact SET created_at = created_at").await.unwrap();
+    let brands = PgConnectOptions::from_str(&url).unwrap();
+    let mut brands = brands.options([("role", Role::Brands.name())]).connect().await.unwrap();
+    assert_eq!(number(&mut brands, "SELECT count(*) FROM contact").await, 0);
+    works(&store, "two").await;
+    assert_eq!(store.admin().brands(None).await.unwrap().len(), 2, "what was there is there");
+
+    // As long as it is there, and no longer.
+    let reader = || StoreConfig { worker_role: false, ..config(&url) };
+    Store::open(reader()).await.unwrap().close().await;
+    assert_eq!(number(&mut admin, POLICIES).await, 3 * tables());
     old.close().await.unwrap();
     let gone = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'parcours'";
     while number(&mut admin, gone).await > 0 {
         tokio::task::yield_now().await;
     }
-    let store = Store::open(config(&url)).await.unwrap();
-    works(&store, "two").await;
-    let brands = store.admin().brands(None).await.unwrap();
-    assert_eq!(brands.len(), 2, "what was there is there");
-    assert!(number(&mut admin, walled).await > 60, "its partitions, too");
-    let policies = "SELECT count(*) FROM pg_policy";
-    assert_eq!(number(&mut admin, policies).await, 2 * i64::try_from(TENANT_TABLES.len()).unwrap());
+    let second = Store::open(reader()).await.unwrap();
+    while number(&mut admin, POLICIES).await > 2 * tables() {
+        tokio::task::yield_now().await;
+    }
+    let mut plain = PgConnectOptions::from_str(&url).unwrap().connect().await.unwrap();
+    assert_eq!(number(&mut plain, "SELECT count(*) FROM contact").await, 0);
+    works(&store, "three").await;
+    second.close().await;
     store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_database_has_no_gap_in_its_wall() {
+    let (database, mut admin) = server("app", "CREATEROLE").await;
+    let url = as_login(&database, "app");
+    Store::open(config(&url)).await.unwrap().close().await;
+    assert_eq!(number(&mut admin, POLICIES).await, 2 * tables());
     // And once more is no harm.
     Store::open(config(&url)).await.unwrap().close().await;
+    assert_eq!(number(&mut admin, POLICIES).await, 2 * tables());
 }

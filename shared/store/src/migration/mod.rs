@@ -10,19 +10,26 @@
 pub(crate) mod partition;
 mod translate;
 
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager};
 
 use crate::{
-    db::{Db, Tx},
-    error::{Cause, StoreError},
+    db::Db,
+    error::{Cause, StoreError, code_of},
     side::sql::Sql,
     wall::{self, Door},
 };
 
 /// Key of the advisory lock under which migrations run.
 const MIGRATION_LOCK: i64 = 0x7061_7263_6d69_6772;
+
+/// How long a migration tries to get the tables that it needs for itself.
+const TABLES_WAIT: Duration = Duration::from_secs(60);
+/// Between two attempts.
+const TABLES_PAUSE: Duration = Duration::from_millis(200);
 
 /// Queue tables: small, and every row is deleted soon. PostgreSQL must vacuum them early.
 const QUEUES: [&str; 4] = ["timer", "inbox", "send_queue", "leaf_pending"];
@@ -104,7 +111,17 @@ impl MigrationTrait for V3 {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let on = manager.get_connection();
         match on.get_database_backend() {
-            DbBackend::Postgres => wall::raise(on).await,
+            DbBackend::Postgres => {
+                let in_use = wall::gap::in_use(on).await?;
+                if in_use {
+                    wall::gap::take_tables(on).await?;
+                }
+                wall::raise(on).await?;
+                if in_use {
+                    wall::gap::leave(on).await?;
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -145,28 +162,28 @@ pub(crate) async fn applied(on: &impl ConnectionTrait) -> Result<Vec<String>, St
     Sql::new(text, Vec::new()).all(on).await?.iter().map(|row| row.get("version")).collect()
 }
 
-/// Before the wall is raised no process of a version without it may be there: it would see nothing
-/// of any brand, and say so to whoever asks. Whoever bypasses row security sees as much as before.
-async fn alone_before_the_wall(tx: &Tx) -> Result<(), StoreError> {
-    let before = applied(tx).await?;
-    if before.is_empty() || before.iter().any(|version| version == "v3") {
-        return Ok(());
-    }
-    let text = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() \
-                AND (application_name = 'parcours' OR application_name LIKE 'parcours worker,%') \
-                AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_roles \
-                WHERE rolname = session_user)";
-    let row = Sql::new(text, Vec::new()).one(tx).await?;
-    match row.map_or(Ok(0), |row| row.get::<i64>("n"))? {
-        0 => Ok(()),
-        _ => {
-            Err(StoreError::Held { by: "processes of the version before; stop them first".into() })
+/// Brings the schema up to date. A migration that needs tables for itself waits for each only
+/// shortly, and begins anew when somebody has it: the others' transactions go on between.
+pub(crate) async fn run(db: &Db) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    loop {
+        match attempt(db).await {
+            Err(error) if busy(&error) && begun.elapsed() < TABLES_WAIT => {
+                tracing::debug!(%error, "a table is in use; the migration begins anew");
+                tokio::time::sleep(TABLES_PAUSE).await;
+            }
+            done => return done,
         }
     }
 }
 
-/// Brings the schema up to date.
-pub(crate) async fn run(db: &Db) -> Result<(), StoreError> {
+/// Whether somebody had a lock that the migration did not get in time.
+fn busy(error: &StoreError) -> bool {
+    let StoreError::Unavailable(Cause::Database(error)) = error else { return false };
+    code_of(error).is_some_and(|code| ["55P03", "40P01"].contains(&code.as_str()))
+}
+
+async fn attempt(db: &Db) -> Result<(), StoreError> {
     let tx = db.begin(Door::Owner).await?;
     if tx.is_postgres() {
         Sql::default()
@@ -175,7 +192,6 @@ pub(crate) async fn run(db: &Db) -> Result<(), StoreError> {
             .text(")")
             .all(&tx)
             .await?;
-        alone_before_the_wall(&tx).await?;
     }
     match Migrator::up(tx.inner(), None).await {
         Ok(()) => tx.commit().await,

@@ -33,7 +33,7 @@ use crate::{
         sql::{Sql, random, vals},
     },
     store::{Inner, Install, Store, StoreConfig, machine_now},
-    wall::Role,
+    wall::{Role, gap},
     watch::Watch,
 };
 
@@ -66,7 +66,8 @@ pub(crate) async fn open(config: StoreConfig) -> Result<Store, StoreError> {
     let (install, root) = install(&db, &config).await?;
     let incarnation = Uuid::from_bytes(random()?);
     let (server_time, following) = ServerTime::follow(db.clone()).await;
-    let mut tasks = vec![tokio::spawn(partitions(db.clone()))];
+    let mut tasks =
+        vec![tokio::spawn(partitions(db.clone())), tokio::spawn(gap::watch(db.clone()))];
     tasks.extend(following);
     tasks.extend(checkpoints.map(|connection| tokio::spawn(sqlite::checkpoints(connection))));
     let mut hold = Hold::new(db.clone(), tasks, file);

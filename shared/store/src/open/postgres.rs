@@ -43,15 +43,21 @@ const SESSION: [(&str, &str); 10] = [
 ];
 
 fn session(url: &str) -> Result<PgConnectOptions, StoreError> {
-    let options = PgConnectOptions::from_str(url)?.application_name("parcours");
+    let options = PgConnectOptions::from_str(url)?;
     Ok(options.options(SESSION).statement_cache_capacity(512).disable_statement_logging())
+}
+
+/// What an operator sees in `pg_stat_activity`. Versions without the wall said `parcours` and
+/// `parcours worker, HOST`: by that they are told apart.
+fn named(role: Role) -> String {
+    role.name().replace('_', " ")
 }
 
 /// A session begins as this role, so that a statement which comes before any `set_config`, or after
 /// a transaction, has that role's rights and no list of brands. The wall does not rest on it: a
 /// pool in front of the server that drops start-up options loses this net and no more.
 pub(super) fn options(url: &str, role: Role) -> Result<PgConnectOptions, StoreError> {
-    Ok(session(url)?.options([("role", role.name())]))
+    Ok(session(url)?.application_name(&named(role)).options([("role", role.name())]))
 }
 
 /// Makes the roles that every other connection begins with, then a connection of the login itself,
@@ -80,7 +86,7 @@ pub(super) async fn connect_keeper(url: &str) -> Result<Db, StoreError> {
 /// For reading beside the processes that have the store: what it reads of brands it reads as the
 /// role that may.
 pub(super) async fn connect_reader(url: &str) -> Result<DatabaseConnection, StoreError> {
-    let connection = pool(session(url)?, 2).await?;
+    let connection = pool(session(url)?.application_name("parcours reading"), 2).await?;
     assert_durable(&connection).await?;
     Ok(connection)
 }

@@ -73,7 +73,7 @@ impl WorkerLock {
         (holding, answer): (Holding, Duration),
     ) -> Result<(Self, Option<Vec<WorkerRow>>), StoreError> {
         let options = options(url, Role::Shards)?
-            .application_name(&format!("parcours worker, {}", host::name()));
+            .application_name(&format!("parcours worker on {}", host::name()));
         let mut session = options.connect().await?;
         let begun = Instant::now();
         let left = loop {

@@ -5,7 +5,8 @@
 //! but only the tables, and only in the ways, of [`grants()`]. Whoever says nothing sees nothing.
 //!
 //! Cast: [`Role`] and [`grants()`] are what is allowed; `Door` is what a transaction asks for;
-//! `raise` writes it into the database, `roles` makes the roles that a cluster's databases share.
+//! `raise` writes it into the database, `roles` makes the roles that a cluster's databases share,
+//! `gap` keeps it open for processes of the version before, as long as there are some.
 //!
 //! What always holds: role and list belong to the transaction (`set_config` with `true`) and end
 //! with it, so a pooled connection carries nothing over, and a pool in front of the server that
@@ -15,6 +16,7 @@
 //!
 //! Sources: PostgreSQL's manual, chapters "Row Security Policies", "CREATE POLICY", "SET ROLE".
 
+pub(crate) mod gap;
 mod grants;
 mod raise;
 mod roles;

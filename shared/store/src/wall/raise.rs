@@ -24,11 +24,22 @@ fn listed(column: &str) -> String {
 /// Writes policies and grants; the roles are there already. Tables that a later migration makes are
 /// left to that one.
 pub(crate) async fn raise(on: &impl ConnectionTrait) -> Result<(), DbErr> {
+    on.execute_unprepared(&statements(&present(on).await?).join(";\n")).await.map(|_| ())
+}
+
+/// The tables of this schema.
+async fn present(on: &impl ConnectionTrait) -> Result<BTreeSet<String>, DbErr> {
     let text = "SELECT relname::text AS name FROM pg_class WHERE relkind IN ('r', 'p') \
                 AND relnamespace = current_schema()::regnamespace";
     let rows = on.query_all_raw(Statement::from_string(DbBackend::Postgres, text)).await?;
-    let present = rows.iter().map(|row| row.try_get("", "name")).collect::<Result<_, _>>()?;
-    on.execute_unprepared(&statements(&present).join(";\n")).await.map(|_| ())
+    rows.iter().map(|row| row.try_get("", "name")).collect()
+}
+
+/// The tables of this schema that have rows of brands.
+pub(super) async fn tenant_tables(on: &impl ConnectionTrait) -> Result<Vec<&'static str>, DbErr> {
+    let present = present(on).await?;
+    let names = TENANT_TABLES.iter().map(|table| table.name);
+    Ok(names.filter(|name| present.contains(*name)).collect())
 }
 
 fn statements(present: &BTreeSet<String>) -> Vec<String> {
@@ -73,7 +84,7 @@ pub(crate) fn walled(table: &str) -> String {
 }
 
 /// The partitions that are there already.
-const PARTITIONS: &str = "DO $$ DECLARE made regclass; BEGIN FOR made IN \
+pub(super) const PARTITIONS: &str = "DO $$ DECLARE made regclass; BEGIN FOR made IN \
      SELECT c.oid::regclass FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
      WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace LOOP EXECUTE \
      format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', made); \
