@@ -14,6 +14,7 @@ mod a_frozen_owner_blocks_nobody;
 mod a_full_disk_loses_nothing;
 mod a_lost_redis_loosens_no_limit;
 mod a_moved_clock_fires_nothing_early;
+mod a_new_version_rolls_in_under_load;
 mod a_restored_backup_sends_nothing_twice;
 mod a_stop_waits_for_every_reply;
 mod a_template_is_tried_out_without_consequences;

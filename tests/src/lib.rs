@@ -32,6 +32,12 @@ pub fn parcours(data: &Path) -> Command {
     let here = std::env::current_exe().unwrap_or_default();
     let binary = here.ancestors().nth(2).unwrap_or(&here).join("parcours");
     assert!(binary.exists(), "{} is not built; run tests/run", binary.display());
+    parcours_of(&binary, data)
+}
+
+/// The same for another version's binary.
+#[must_use]
+pub fn parcours_of(binary: &Path, data: &Path) -> Command {
     let mut command = Command::new(binary);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PARCOURS_")) {
         command.env_remove(name);

@@ -19,16 +19,14 @@ use parcours_testkit::{
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
 
 use common::event_commit;
-use walls_support::{as_login, config, number, run, texts};
+use walls_support::{config, number, run, texts};
 
 /// A server of its own, with a login of these rights that owns the database.
-async fn server(login: &str, rights: &str) -> (TempDatabase, PgConnection) {
+async fn server(login: &str, rights: &str) -> (TempDatabase, PgConnection, String) {
     let database = TempDatabase::with_settings("").await.unwrap();
-    let mut admin = database.connect().await.unwrap();
-    run(&mut admin, &format!("CREATE ROLE {login} LOGIN {rights}")).await.unwrap();
-    let name = texts(&mut admin, "SELECT current_database()::text").await.remove(0);
-    run(&mut admin, &format!("ALTER DATABASE {name} OWNER TO {login}")).await.unwrap();
-    (database, admin)
+    let url = database.owned_by(login, rights).await.unwrap();
+    let admin = database.connect().await.unwrap();
+    (database, admin, url)
 }
 
 /// A brand, a contact and an event, read back.
@@ -44,8 +42,7 @@ async fn works(store: &Store, brand: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_without_rights_is_told_what_an_administrator_has_to_run() {
-    let (database, mut admin) = server("app", "").await;
-    let url = as_login(&database, "app");
+    let (_database, mut admin, url) = server("app", "").await;
     let refused = Store::open(config(&url)).await.err().unwrap();
     let StoreError::Roles { login, sql } = &refused else { panic!("{refused}") };
     assert_eq!(login, "app");
@@ -81,12 +78,11 @@ async fn a_login_without_rights_is_told_what_an_administrator_has_to_run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_databases_of_one_server_make_the_roles_at_once() {
-    let (database, mut admin) = server("app", "CREATEROLE CREATEDB").await;
+    let (_database, mut admin, url) = server("app", "CREATEROLE CREATEDB").await;
     let name = texts(&mut admin, "SELECT current_database()::text").await.remove(0);
     let mut urls = Vec::new();
     for number in 0..8 {
         run(&mut admin, &format!("CREATE DATABASE d{number} OWNER app")).await.unwrap();
-        let url = as_login(&database, "app");
         urls.push(url.replacen(&format!("/{name}?"), &format!("/d{number}?"), 1));
     }
     let opening = urls.iter().map(|url| tokio::spawn(Store::open(config(url))));
@@ -123,10 +119,7 @@ fn tables() -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_in_use_gets_the_wall_while_the_version_before_goes_on() {
-    let (database, mut admin) = server("app", "CREATEROLE").await;
-    let bare = "ALTER ROLE app NOINHERIT; GRANT USAGE, CREATE ON SCHEMA public TO app";
-    run(&mut admin, bare).await.unwrap();
-    let url = as_login(&database, "app");
+    let (_database, mut admin, url) = server("app", "CREATEROLE NOINHERIT").await;
     let store = Store::open(config(&url)).await.unwrap();
     works(&store, "one").await;
     store.close().await;
@@ -186,8 +179,7 @@ async fn a_database_in_use_gets_the_wall_while_the_version_before_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_database_has_no_gap_in_its_wall() {
-    let (database, mut admin) = server("app", "CREATEROLE").await;
-    let url = as_login(&database, "app");
+    let (_database, mut admin, url) = server("app", "CREATEROLE").await;
     Store::open(config(&url)).await.unwrap().close().await;
     assert_eq!(number(&mut admin, POLICIES).await, 2 * tables());
     // And once more is no harm.

@@ -151,6 +151,23 @@ impl TempDatabase {
         &self.url
     }
 
+    /// Makes a login with these rights (such as `CREATEROLE NOINHERIT`) and gives it the database,
+    /// as an operator does who gives no superuser away; the URL for it.
+    ///
+    /// # Errors
+    /// When there is such a login already, or the server does not answer.
+    pub async fn owned_by(&self, login: &str, rights: &str) -> Result<String> {
+        let mut admin = self.connect().await?;
+        let sql = format!(
+            "CREATE ROLE {login} LOGIN {rights}; ALTER DATABASE {} OWNER TO {login}; \
+             GRANT USAGE, CREATE ON SCHEMA public TO {login}",
+            self.name
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut admin).await?;
+        let owner = format!("postgres://{}@", self.admin.get_username());
+        Ok(self.url.replacen(&owner, &format!("postgres://{login}@"), 1))
+    }
+
     /// Ends its server at once, as a crash does (`pg_ctl -m immediate`).
     ///
     /// # Errors

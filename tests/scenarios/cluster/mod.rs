@@ -10,6 +10,7 @@ pub mod table;
 pub mod ways;
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +23,7 @@ use parcours_tests::{
     client::{Client, Item, wall_ms},
     dice::Dice,
     fault::{shim::Shim, supervisor::free_port},
-    history::read::Database,
+    history::{History, read::Database},
     scaled,
 };
 use tokio::task::JoinHandle;
@@ -80,6 +81,7 @@ pub struct Cluster {
     /// The machine under worker-2.
     pub clock: Shim,
     name: &'static str,
+    spans: Spans,
     load: Load,
     rows: Vec<Row>,
 }
@@ -93,8 +95,26 @@ struct Load {
 impl Cluster {
     /// Starts everything; none, said and counted, where there is no Redis.
     pub fn start(name: &'static str) -> Option<Self> {
+        Some(Self::begin(
+            name,
+            SPANS,
+            RedisServer::start(name).unwrap()?,
+            Stage::bare(&Ground::Postgres),
+        ))
+    }
+
+    /// Starts everything as another version, whose login is no superuser.
+    pub fn older(name: &'static str, spans: Spans, binary: PathBuf) -> Option<Self> {
         let redis = RedisServer::start(name).unwrap()?;
         let mut stage = Stage::bare(&Ground::Postgres);
+        let database = stage.database.as_ref().expect("on PostgreSQL");
+        let url = stage.runtime.block_on(database.owned_by("app", "CREATEROLE NOINHERIT")).unwrap();
+        stage.supervisor = stage.supervisor.with("PARCOURS_DATABASE_URL", &url);
+        stage.supervisor.becomes(Some(binary));
+        Some(Self::begin(name, spans, redis, stage))
+    }
+
+    fn begin(name: &'static str, spans: Spans, redis: RedisServer, mut stage: Stage) -> Self {
         let folder = stage.supervisor.data().join("worker-2");
         std::fs::create_dir(&folder).unwrap();
         let clock = Shim::build(&folder).unwrap();
@@ -103,9 +123,8 @@ impl Cluster {
             .with("PARCOURS_REDIS_URL", redis.url())
             .with("PARCOURS_RPC_SECRET", &"5e".repeat(16))
             .with("PARCOURS_RPC_LISTEN", "127.0.0.1:0");
-        let database = stage.database.as_ref().expect("on PostgreSQL");
         let port = free_port().unwrap();
-        let ways = Ways::new(database.url(), redis.socket(), port);
+        let ways = Ways::new(&stage.supervisor.database(), redis.socket(), port);
         let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let supervisor = &mut stage.supervisor;
         supervisor.begin((GATEWAYS[0], "gateway,consent"), Vec::new()).unwrap();
@@ -123,13 +142,13 @@ impl Cluster {
         let settings = vec![own("PARCOURS_DATABASE_URL", &ways.sender_database.url)];
         supervisor.begin((SENDERS[0], "delivery"), settings).unwrap();
         supervisor.begin((SENDERS[1], "delivery"), Vec::new()).unwrap();
-        stage.open(GATEWAYS[0], SPANS);
+        stage.open(GATEWAYS[0], spans);
         stage.welcome(USERS);
         let load = Load { stop: Arc::default(), clients: Vec::new() };
-        let mut this = Self { stage, redis, ways, clock, name, load, rows: Vec::new() };
+        let mut this = Self { stage, redis, ways, clock, name, spans, load, rows: Vec::new() };
         this.until_whole();
         this.load = this.begin_load();
-        Some(this)
+        this
     }
 
     /// One client for each gateway.
@@ -211,14 +230,14 @@ impl Cluster {
     }
 
     /// Ends the load, waits for quiet, and checks everybody's history.
-    pub fn finish(mut self) {
+    pub fn finish(mut self) -> History {
         self.load.stop.store(true, Ordering::SeqCst);
         for client in self.load.clients.drain(..) {
             let ended = async { tokio::time::timeout(PATIENCE, client).await };
             self.stage.runtime.block_on(ended).expect("clients end").expect("all is answered");
         }
         let quiet = self.stage.is_quiet();
-        let history = self.stage.history(SPANS);
+        let history = self.stage.history(self.spans);
         let figures = history.figures();
         let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
         let deadlocks = self.stage.number(deadlocks);
@@ -228,6 +247,7 @@ impl Cluster {
         assert_eq!(figures.acknowledged, figures.sent, "each batch was answered in the end");
         assert!(figures.recorded > 0 && figures.fired > 0 && figures.heard == figures.outcomes);
         assert_eq!(deadlocks, 0);
+        history
     }
 }
 

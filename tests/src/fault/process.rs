@@ -13,6 +13,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// What a process says when it is ready and serves HTTP, before its URL.
 const LISTENS: &str = "listens on ";
+/// What versions said that served no HTTP in processes without a gateway.
+const NO_HTTP: &str = "runs without HTTP";
 /// What stands before the first admin key.
 const FIRST_KEY: &str = "first admin key (shown once): ";
 
@@ -54,7 +56,7 @@ impl Process {
             if let Some((_, at)) = line.split_once(LISTENS) {
                 this.url = at.trim().to_owned();
             }
-            ready = !this.url.is_empty();
+            ready = !this.url.is_empty() || line.contains(NO_HTTP);
             if ready {
                 break;
             }

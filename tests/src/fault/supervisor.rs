@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{process::Process, shim::Shim};
-use crate::parcours;
+use crate::{parcours, parcours_of};
 
 /// Every role in one process.
 pub const ALL_ROLES: &str = "gateway,worker,delivery,consent";
@@ -27,6 +27,8 @@ const ROOT_KEY: &str = "1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f
 #[derive(Debug)]
 pub struct Supervisor {
     data: PathBuf,
+    /// Another version's binary; none: the one beside this test.
+    binary: Option<PathBuf>,
     settings: Vec<(String, String)>,
     specs: BTreeMap<String, Spec>,
     parts: BTreeMap<String, Process>,
@@ -50,6 +52,7 @@ impl Supervisor {
     pub fn sqlite(data: &Path) -> Self {
         Self {
             data: data.to_owned(),
+            binary: None,
             settings: Vec::new(),
             specs: BTreeMap::new(),
             parts: BTreeMap::new(),
@@ -68,6 +71,7 @@ impl Supervisor {
     pub fn visitor(&self) -> Self {
         Self {
             data: self.data.clone(),
+            binary: self.binary.clone(),
             settings: self.settings.clone(),
             specs: self.specs.clone(),
             parts: BTreeMap::new(),
@@ -95,10 +99,30 @@ impl Supervisor {
         &self.data
     }
 
+    /// The URL of its database; empty for the file in its folder.
+    #[must_use]
+    pub fn database(&self) -> String {
+        let settings = self.settings.iter().rev();
+        let mut urls = settings.filter(|(name, _)| name == "PARCOURS_DATABASE_URL");
+        urls.next().map(|(_, url)| url.clone()).unwrap_or_default()
+    }
+
+    /// Whatever is started from now on is of this version; none: the one beside this test.
+    pub fn becomes(&mut self, binary: Option<PathBuf>) {
+        self.binary = binary;
+    }
+
+    fn bare(&self) -> Command {
+        match &self.binary {
+            None => parcours(&self.data),
+            Some(binary) => parcours_of(binary, &self.data),
+        }
+    }
+
     /// A command for the binary with the install's settings.
     #[must_use]
     pub fn binary(&self) -> Command {
-        let mut command = parcours(&self.data);
+        let mut command = self.bare();
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -230,7 +254,7 @@ impl Supervisor {
     /// # Errors
     /// It ended with another status than 0; with what it said.
     pub fn command(&self, roles: &str, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = parcours(&self.data);
+        let mut command = self.bare();
         command.env("PARCOURS_URL", self.url(roles)?).env("PARCOURS_KEY", &self.admin_key);
         let output = command.args(arguments).output()?;
         if !output.status.success() {

@@ -7,10 +7,7 @@ use std::str::FromStr as _;
 
 use parcours_domain::TenantId;
 use parcours_store::{RootKeySource, StoreConfig, wall::Role};
-use parcours_testkit::{
-    pg::TempDatabase,
-    store::{ROOT_KEY, TempPlace},
-};
+use parcours_testkit::store::{ROOT_KEY, TempPlace};
 use sqlx::{ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
 /// SQLSTATE of a refusal: no right to it, or a row that a policy forbids.
@@ -51,11 +48,6 @@ pub async fn texts(session: &mut PgConnection, sql: &str) -> Vec<String> {
     let sql = sqlx::AssertSqlSafe(sql.to_owned());
     let rows = sqlx::query(sql).fetch_all(session).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
-}
-
-/// The URL of this database for another login.
-pub fn as_login(database: &TempDatabase, login: &str) -> String {
-    database.url().replacen("postgres://postgres@", &format!("postgres://{login}@"), 1)
 }
 
 /// A worker's store in this database.
