@@ -39,6 +39,7 @@ mod mail_verifies_elsewhere;
 mod mjml_looks_as_the_reference_says;
 mod no_brand_reaches_another;
 mod one_message_id_has_one_effect;
+mod one_message_is_one_trace;
 mod one_new_person_is_one_contact;
 mod postgres_serves_as_well;
 mod rows;

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use parcours_domain::{MessageClass, Millis, Name, SendOutcome, TenantId};
@@ -28,6 +28,7 @@ use crate::{
     relay,
     rounds::Turn,
     settings::{BrandSettings, Transport, UnknownPolicies},
+    told,
 };
 
 /// How long a head rests after the store did not answer.
@@ -80,6 +81,7 @@ impl Desk {
             unknown: self.policies.of(ticket.class),
         };
         let record = rules.record(ticket, ending, self.core.clock.now());
+        told::attempt(ticket, record.as_ref(), SystemTime::now() - self.claimed_at.elapsed());
         if let Some(Record::Finish(finished, _)) = &record {
             let labels = [("outcome", finished.outcome.as_str())];
             let metric = match ticket.class {

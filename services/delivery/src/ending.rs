@@ -5,8 +5,8 @@
 //! read makes an outcome unknown.
 
 use parcours_domain::{
-    AddressHash, Channel, ContactId, MessageClass, MessageId, Millis, SendOutcome, TenantId,
-    Timestamp,
+    AddressHash, Channel, ContactId, MessageClass, MessageId, Millis, RunId, SendOutcome, StepId,
+    TenantId, Timestamp,
 };
 use parcours_store::{Claimed, Finished, MailboxPut, NewAttempt, Retry, Suppress};
 use uuid::Uuid;
@@ -36,6 +36,10 @@ pub(crate) struct Ticket {
     pub contact: ContactId,
     /// The gate's decision, once there is one.
     pub receipt: Option<String>,
+    /// The run that asked for it.
+    pub run: Option<RunId>,
+    /// The step that asked for it.
+    pub step: Option<StepId>,
 }
 
 impl Ticket {
@@ -51,6 +55,8 @@ impl Ticket {
             started_at,
             contact: claimed.contact,
             receipt: None,
+            run: claimed.row.run,
+            step: claimed.row.step.clone(),
         }
     }
 }

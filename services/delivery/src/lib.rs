@@ -32,6 +32,7 @@ mod recorder;
 mod relay;
 mod rounds;
 pub mod settings;
+mod told;
 mod transport;
 mod urls;
 

@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use futures::FutureExt as _;
@@ -30,6 +30,7 @@ use crate::{
         smtp::{Connection, SmtpFailure},
     },
     pool::{NoConnection, Place, Pool},
+    told,
     transport::Session,
 };
 
@@ -91,8 +92,10 @@ impl Line {
         if ready.permit.is_late(Instant::now()) || stale || self.core.is_stopping() {
             return self.back();
         }
-        let begun = Instant::now();
-        let ending = match self.envelope(&mut place, &ready).await {
+        let (begun, moment) = (Instant::now(), SystemTime::now());
+        let envelope = self.envelope(&mut place, &ready).await;
+        told::phase(&ready.ticket, "envelope", moment);
+        let ending = match envelope {
             Ok(()) => self.clear_and_send(place, ready).await,
             Err(ending) => ending,
         };
@@ -132,7 +135,9 @@ impl Line {
 
     async fn clear_and_send(&self, mut place: Place, ready: Ready) -> Ending {
         let Ready { ticket, judged, letter, .. } = ready;
+        let moment = SystemTime::now();
         let answer = self.core.gate.clear(judged, letter).await;
+        told::phase(&ticket, "final commit", moment);
         let Some(connection) = place.held() else { return self.back() };
         match answer {
             Clearance::Go(letter) if letter.age() > self.core.config.dot_grace => {
@@ -140,7 +145,9 @@ impl Line {
                 Ending::Late(Reply::at("dot"))
             }
             Clearance::Go(letter) => {
+                let moment = SystemTime::now();
                 let ending = self.data(connection, letter).await;
+                told::phase(&ticket, "data", moment);
                 place.keep_if(matches!(ending, Ending::Sent(_)));
                 ending
             }

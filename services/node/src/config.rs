@@ -3,8 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
+use clap::ValueEnum as _;
 use parcours_consent::GuessLimits;
 use parcours_domain::Timestamp;
+use parcours_kit::traces::TraceSettings;
 use parcours_store::{RootKeySource, StoreConfig};
 
 use crate::{
@@ -33,6 +35,8 @@ pub struct NodeConfig {
     pub redis_url: Option<String>,
     /// How guessed links are dealt with.
     pub guesses: GuessLimits,
+    /// Where traces go, and which; none: nowhere.
+    pub traces: Option<TraceSettings>,
     /// Whether /mailbox is served.
     pub mailbox_page: bool,
     /// The product clock stands at this moment in a new install (the demo); otherwise it is real.
@@ -76,6 +80,7 @@ impl NodeConfig {
             peers: PeerConfig::from_args(args)?,
             redis_url: args.redis_url.clone(),
             guesses: GuessLimits { rate: args.link_guesses, proxies: args.trusted_proxies },
+            traces: traces(args)?,
             mailbox_page: args.mailbox_page,
             product_clock_start: None,
             catching_up: false,
@@ -116,4 +121,20 @@ impl NodeConfig {
         config.product_clock_start = self.product_clock_start;
         Ok(config)
     }
+}
+
+fn traces(args: &NodeArgs) -> anyhow::Result<Option<TraceSettings>> {
+    if !(0.0..=1.0).contains(&args.trace_share) {
+        bail!("--trace-share is a share from 0 to 1, such as 0.01, and not {}", args.trace_share);
+    }
+    let Some(endpoint) = args.otlp.clone() else { return Ok(None) };
+    if !endpoint.starts_with("http://") {
+        bail!(
+            "--otlp must be an http:// URL, such as http://collector:4317; for a receiver behind \
+             TLS put a collector beside this process"
+        );
+    }
+    let named = |role: &Role| Some(role.to_possible_value()?.get_name().to_owned());
+    let roles: Vec<_> = args.roles.iter().filter_map(named).collect();
+    Ok(Some(TraceSettings { endpoint, share: args.trace_share, roles: roles.join(",") }))
 }

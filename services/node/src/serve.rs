@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use parcours_kit::{machine_now, shutdown};
+use anyhow::anyhow;
+use parcours_kit::{machine_now, shutdown, traces};
 use parcours_store::{KeyKind, KeyScope, NewApiKey};
 
 use crate::{assemble::Node, cli::NodeArgs, config::NodeConfig};
@@ -13,6 +14,9 @@ use crate::{assemble::Node, cli::NodeArgs, config::NodeConfig};
 /// The node cannot be started.
 pub async fn serve(args: &NodeArgs) -> anyhow::Result<()> {
     let config = NodeConfig::from_args(args)?;
+    if let Some(settings) = &config.traces {
+        traces::start(settings).map_err(|error| anyhow!("--otlp: {error}"))?;
+    }
     let node = Node::start(&config).await?;
     if let Some(key) = first_key(&node).await? {
         println!("first admin key (shown once): {key}");
@@ -33,6 +37,8 @@ pub async fn serve(args: &NodeArgs) -> anyhow::Result<()> {
     }
     eprintln!("stopping");
     node.stop().await;
+    // Blocks until the receiver has what is left, or does not answer.
+    tokio::task::spawn_blocking(traces::finish).await?;
     Ok(())
 }
 

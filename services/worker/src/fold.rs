@@ -27,6 +27,7 @@ use crate::{
     durable::{KnownKey, NewEvent, NewQuarantine, StoredKey, TimerChange},
     item::{Item, event_id, event_input, stored_key},
     message::address_in,
+    told::{self, Told},
     work::Place,
 };
 
@@ -72,6 +73,8 @@ pub(crate) struct Settlement {
     pub fired: Vec<Timestamp>,
     /// Keys that are known from then on.
     pub accepted: HashMap<StoredKey, KnownKey>,
+    /// What is told about it in traces.
+    pub spans: Vec<Told>,
 }
 
 /// A commit in the making.
@@ -190,6 +193,7 @@ impl Fold {
             Item::Repair { run } => self.apply_repair(*run),
             Item::Inbox { row, input } => {
                 self.step(input, &format!("inbox:{}", row.id), ctx)?;
+                self.settlement.spans.extend(Told::outcome(input));
             }
             // These stand alone and never come here.
             Item::Absorb { .. } | Item::Unreadable { .. } => {}
@@ -219,7 +223,10 @@ impl Fold {
             }
         }
         let id = event_id(ctx.tenant, event);
+        let before = self.draft.trace.len();
         self.step(&event_input(id, event), &format!("event:{id}"), ctx)?;
+        let lines = self.draft.trace.get(before..).unwrap_or_default();
+        told::event(id, lines, &mut self.settlement.spans);
         self.draft.seq += 1;
         self.draft.events.push(new_event(id, self.draft.seq, (event, row.is_some())));
         self.draft.count("events", 1);
@@ -278,8 +285,10 @@ impl Fold {
             return Ok(());
         }
         let due_at = state.wakes_at;
+        let step = state.step.clone();
         self.step(&Input::Timer { run, seq }, &format!("timer:{run}"), ctx)?;
         self.settlement.fired.push(due_at);
+        self.settlement.spans.extend(Told::timer((run, seq), &step, due_at));
         Ok(())
     }
 

@@ -28,6 +28,7 @@ mod message;
 mod payload;
 mod registry;
 mod shards;
+mod told;
 mod work;
 mod worker;
 

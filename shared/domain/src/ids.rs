@@ -128,9 +128,37 @@ pub fn uuid_v7(at: Timestamp, tail: [u8; 10]) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
 }
 
+/// How an id ends: its last 8 bytes.
+#[must_use]
+pub fn tail(id: Uuid) -> [u8; 8] {
+    id.as_bytes().last_chunk::<8>().copied().unwrap_or_default()
+}
+
+impl RunId {
+    /// A run that an event started. It ends as the event's id does, so that everything about the
+    /// run can be told to come from that event; `head` is what tells it from other runs.
+    #[must_use]
+    pub fn started_by(event: EventId, head: [u8; 8]) -> Self {
+        let mut bytes = [0; 16];
+        let (front, back) = bytes.split_at_mut(8);
+        front.copy_from_slice(&head);
+        back.copy_from_slice(&tail(event.0));
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_ends_as_the_event_that_started_it() {
+        let event = EventId::v7(Timestamp::from_millis(1_000), [9; 10]);
+        let (one, two) = (RunId::started_by(event, [1; 8]), RunId::started_by(event, [2; 8]));
+        assert_ne!(one, two);
+        assert_eq!((tail(one.0), tail(two.0)), (tail(event.0), tail(event.0)));
+        assert_eq!(one.0.get_version_num(), 8);
+    }
 
     #[test]
     fn a_v7_id_carries_its_month_and_sorts_by_time() {

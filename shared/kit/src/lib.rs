@@ -12,6 +12,7 @@ pub mod route;
 pub mod rpc;
 pub mod shutdown;
 pub mod telemetry;
+pub mod traces;
 
 pub use chance::{Chance, OsChance, SeededChance};
 pub use clock::{Clock, ProductClock, machine_now, since_boot};

@@ -5,10 +5,14 @@
 //! events, or the set-aside items could not be kept, the whole request is to be repeated, and what
 //! was done is recognised then.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use parcours_domain::{ContactId, EventId, EventKind, TenantId};
-use parcours_kit::{Problem, telemetry::metrics};
+use parcours_kit::{
+    Problem,
+    telemetry::metrics,
+    traces::{self, About},
+};
 use parcours_store::{IdentityQuery, Resolution, TenantStore};
 use parcours_wire::{ContactEvents, ItemOutcome, http::ingest::IngestAnswer};
 
@@ -108,6 +112,7 @@ impl Ingest<'_> {
         raw: &[RawItem<'_>],
         made_id: impl Fn() -> String,
     ) -> Result<Vec<Fate>, Problem> {
+        let begun = SystemTime::now();
         let mut fates: Vec<Option<Fate>> = vec![None; raw.len()];
         let mut pending = Vec::new();
         for (place, one) in raw.iter().enumerate() {
@@ -119,8 +124,28 @@ impl Ingest<'_> {
         self.refuse_known_aliases(&mut pending, &mut fates).await?;
         let contacts = self.resolve(&mut pending, &mut fates).await?;
         self.hand_over(pending, contacts, &mut fates).await?;
+        if traces::are_on() {
+            self.tell(&fates, begun);
+        }
         // Every place got its fate above; a hole would be our fault and is not acknowledged.
         fates.into_iter().map(|fate| fate.ok_or_else(failure::internal)).collect()
+    }
+
+    /// Tells in traces which events were taken since then.
+    fn tell(&self, fates: &[Option<Fate>], begun: SystemTime) {
+        for fate in fates {
+            if let Some(Fate::Applied(event, contact)) = fate
+                && let Some(trace) = traces::of(event.0)
+            {
+                trace
+                    .span("take event", (About::Taken, None), begun)
+                    .with("parcours.tenant", self.store.tenant())
+                    .with("parcours.contact", contact)
+                    .with("parcours.event", event)
+                    .with("parcours.items", fates.len())
+                    .emit();
+            }
+        }
     }
 
     fn made_id(&self) -> String {

@@ -83,6 +83,19 @@ pub struct NodeArgs {
     /// Logs as JSON lines instead of text.
     #[arg(long, env = "PARCOURS_LOG_JSON", global = true)]
     pub log_json: bool,
+    /// Where traces are sent: an OTLP receiver that speaks gRPC, such as `http://collector:4317`.
+    #[arg(long, env = "PARCOURS_OTLP", value_name = "URL", global = true)]
+    pub otlp: Option<String>,
+    /// The share of traces that is kept, from 0 to 1; the same in every process of an install, or
+    /// traces have holes.
+    #[arg(
+        long,
+        env = "PARCOURS_TRACE_SHARE",
+        default_value_t = 0.01,
+        value_name = "SHARE",
+        global = true
+    )]
+    pub trace_share: f64,
     /// Show the page of the built-in mailbox at /mailbox. It shows message contents to whoever
     /// can reach the port, so it is off unless asked for.
     #[arg(long, env = "PARCOURS_MAILBOX_PAGE", global = true)]

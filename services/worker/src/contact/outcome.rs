@@ -1,5 +1,7 @@
 //! What a commit's outcome asks for: publish and tell, step again, set aside, or forget.
 
+use std::time::SystemTime;
+
 use parcours_domain::ContactId;
 use parcours_kit::telemetry::metrics;
 use parcours_queue::TimerEntry;
@@ -16,6 +18,7 @@ use crate::{
     durable::{CommitOutcome, TimerChange},
     fold::{DUPLICATE_ID, Memory, Settlement},
     item::Item,
+    told,
 };
 
 impl Cycle<'_> {
@@ -23,8 +26,11 @@ impl Cycle<'_> {
     pub(super) async fn commit(&mut self, prepared: Prepared) -> Result<Turn, StoreError> {
         let Prepared { commit, items, before, after, settlement } = prepared;
         let publication = commit::Publication::of(&commit);
+        let (begun, ended) = (SystemTime::now(), told::ended(&commit.runs));
         match self.contact.deps.durable.commit(commit).await {
             CommitOutcome::Done => {
+                told::emit((self.contact.tenant, self.contact.contact), begun, &settlement.spans);
+                told::emit_runs(self.contact.tenant, &ended);
                 (self.retries, self.doubt) = (0, false);
                 self.alone = self.alone.saturating_sub(items.len());
                 self.contact.memory = after;

@@ -105,7 +105,7 @@ fn last_entry(walk: &Walk<'_>, journey: &Name, key: &str) -> Option<Timestamp> {
 }
 
 fn enter(walk: &mut Walk<'_>, plan: &Plan, event: &EventInput, key: String) {
-    let id = sha256_head::<16>(&[
+    let head = sha256_head(&[
         &walk.state.handle.0,
         plan.journey.as_str().as_bytes(),
         key.as_bytes(),
@@ -116,7 +116,7 @@ fn enter(walk: &mut Walk<'_>, plan: &Plan, event: &EventInput, key: String) {
         record(walk, plan, &key);
     }
     let run = RunState {
-        id: RunId(uuid::Builder::from_custom_bytes(id).into_uuid()),
+        id: RunId::started_by(event.id, head),
         journey: plan.journey.clone(),
         version: plan.version,
         key,
