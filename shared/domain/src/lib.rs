@@ -12,6 +12,7 @@ pub mod ids;
 pub mod message;
 pub mod name;
 pub mod nearest;
+pub mod quota;
 pub mod rate;
 pub mod time;
 pub mod value;
@@ -26,6 +27,7 @@ pub use ids::{
 pub use message::{Channel, MessageClass, SendOutcome};
 pub use name::{Name, StepId};
 pub use nearest::nearest;
+pub use quota::{EventAsk, EventBucket, EventGrant, EventQuota, Quotas};
 pub use rate::Rate;
 pub use time::{Millis, Timestamp};
 pub use value::Value;

@@ -10,13 +10,15 @@
 
 mod memory;
 mod plan;
+mod room;
 mod write;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use parcours_domain::{ContactId, EmailAddress, Handle, Timestamp};
 
 pub(crate) use memory::{IdentityPlace, Memory};
+pub(crate) use room::Rooms;
 
 use crate::{error::StoreError, keys::TenantKeys, side::sql::Row, store::TenantStore};
 
@@ -34,6 +36,9 @@ pub struct IdentityQuery {
     pub email: Option<EmailAddress>,
 }
 
+/// Code of an item of somebody unknown whose brand has all the contacts that it may have.
+pub const NO_ROOM: &str = "contacts_quota";
+
 /// To whom an item belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
@@ -41,7 +46,7 @@ pub enum Resolution {
     Contact(ContactId),
     /// Nobody.
     Refused {
-        /// Stable code: `no_identity`.
+        /// Stable code: `no_identity`, or [`NO_ROOM`].
         code: &'static str,
         /// What to do about it.
         detail: &'static str,
@@ -64,6 +69,9 @@ pub struct Resolved {
 impl Resolved {
     const fn known(contact: ContactId) -> Self {
         Self { contact: Resolution::Contact(contact), absorb: None, differs: None }
+    }
+    const fn refused(code: &'static str, detail: &'static str) -> Self {
+        Self { contact: Resolution::Refused { code, detail }, absorb: None, differs: None }
     }
 }
 
@@ -154,6 +162,21 @@ impl TenantStore {
         chance: &(dyn Fn(&str, &str) -> (ContactId, Handle) + Sync),
         now: Timestamp,
     ) -> Result<Vec<Resolved>, StoreError> {
+        self.resolve_within(queries, chance, now, None).await
+    }
+
+    /// The same for a brand that may have at most `quota` contacts: those beyond are not made, and
+    /// their items are refused with [`NO_ROOM`]. What is known goes on.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn resolve_within(
+        &self,
+        queries: &[IdentityQuery],
+        chance: &(dyn Fn(&str, &str) -> (ContactId, Handle) + Sync),
+        now: Timestamp,
+        quota: Option<u32>,
+    ) -> Result<Vec<Resolved>, StoreError> {
         let keys = self.store.keys(self.tenant).await?;
         let memory = &self.store.inner.identities;
         let asked: Vec<Asked> = queries.iter().map(|query| plan::asked(query, &keys)).collect();
@@ -162,7 +185,7 @@ impl TenantStore {
             return Ok(known.into_iter().map(Resolved::known).collect());
         }
         // All or nothing: a later item sees what an earlier one of the same call makes.
-        let resolved = self.resolve_stored(&asked, chance, now).await?;
+        let resolved = self.resolve_stored(&asked, chance, now, quota).await?;
         if resolved.iter().all(|one| one.absorb.is_none() && one.differs.is_none()) {
             for (one, resolved) in asked.iter().zip(&resolved) {
                 if let Resolution::Contact(contact) = resolved.contact {
@@ -178,16 +201,19 @@ impl TenantStore {
         asked: &[Asked],
         chance: &(dyn Fn(&str, &str) -> (ContactId, Handle) + Sync),
         now: Timestamp,
+        quota: Option<u32>,
     ) -> Result<Vec<Resolved>, StoreError> {
         let on = self.store.db().look(self.tenant).await?;
         let known = self.known(&on, asked).await?;
         on.end().await?;
-        let plan = plan::make(asked, known, chance);
+        let rooms = &self.store.inner.rooms;
+        let full = quota.is_some_and(|quota| rooms.is_full(self.tenant, quota, Instant::now()));
+        let plan = plan::make(asked, known, chance, if full { 0 } else { u32::MAX });
         if plan.is_read_only() {
             return Ok(plan.resolved);
         }
         for _ in 0..ATTEMPTS_MAX {
-            if let Some(resolved) = self.write(asked, chance, now).await? {
+            if let Some(resolved) = self.write(asked, chance, now, quota).await? {
                 return Ok(resolved);
             }
         }

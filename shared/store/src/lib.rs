@@ -37,7 +37,7 @@ pub use committer::{
 pub use db::Backend;
 pub use error::{Cause, KeyFault, StoreError, Trouble};
 pub use fault::{Fault, FaultPoint, Faults};
-pub use identity::{IdentityQuery, Resolution, Resolved};
+pub use identity::{IdentityQuery, NO_ROOM, Resolution, Resolved};
 pub use keys::{Cipher, TenantKeys};
 pub use loader::{InboxRow, KeyQuestion, KnownKey, LoadKey, LoadWhat, Loaded, Loader};
 pub use shard::{HeldShards, ShardOwner, ShardTimes};

@@ -128,6 +128,7 @@ pub(crate) struct Inner {
     pub(crate) root: RootKey,
     pub(crate) keys: KeyCache,
     pub(crate) identities: Arc<identity::Memory>,
+    pub(crate) rooms: identity::Rooms,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) faults: FaultHook,
     pub(crate) committer: Committer,

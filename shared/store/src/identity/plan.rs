@@ -5,7 +5,7 @@
 
 use parcours_domain::{ContactId, Handle};
 
-use super::{Asked, IdentityQuery, Key, Kind, Known, Resolution, Resolved, value_hmac};
+use super::{Asked, IdentityQuery, Key, Kind, Known, NO_ROOM, Resolution, Resolved, value_hmac};
 use crate::keys::TenantKeys;
 
 /// What a call comes to.
@@ -48,14 +48,16 @@ pub(super) fn asked(query: &IdentityQuery, keys: &TenantKeys) -> Asked {
     }
 }
 
+/// The plan; at most `room` contacts are made.
 pub(super) fn make(
     asked: &[Asked],
     mut known: Known,
     chance: &(dyn Fn(&str, &str) -> (ContactId, Handle) + Sync),
+    room: u32,
 ) -> Plan {
     let mut plan = Plan::default();
     for one in asked {
-        let resolved = resolve(one, &mut known, &mut plan, chance);
+        let resolved = resolve(one, &mut known, (&mut plan, room), chance);
         plan.resolved.push(resolved);
     }
     plan
@@ -64,19 +66,24 @@ pub(super) fn make(
 fn resolve(
     asked: &Asked,
     known: &mut Known,
-    plan: &mut Plan,
+    (plan, room): (&mut Plan, u32),
     chance: &(dyn Fn(&str, &str) -> (ContactId, Handle) + Sync),
 ) -> Resolved {
     let Some(strongest) = asked.keys.first() else {
-        let detail = "name the person: userId or anonymousId";
-        let contact = Resolution::Refused { code: "no_identity", detail };
-        return Resolved { contact, absorb: None, differs: None };
+        return Resolved::refused("no_identity", "name the person: userId or anonymousId");
     };
-    let contact = taken(asked, known).unwrap_or_else(|| {
-        let (contact, handle) = chance(strongest.0.as_str(), &asked.value);
-        plan.contacts.push((contact, handle));
-        contact
-    });
+    let contact = match taken(asked, known) {
+        Some(contact) => contact,
+        None if u32::try_from(plan.contacts.len()).is_ok_and(|made| made < room) => {
+            let (contact, handle) = chance(strongest.0.as_str(), &asked.value);
+            plan.contacts.push((contact, handle));
+            contact
+        }
+        None => {
+            let detail = "the brand has all the contacts that it may have; nobody new is taken in";
+            return Resolved::refused(NO_ROOM, detail);
+        }
+    };
     let mut answer =
         Resolved { contact: Resolution::Contact(contact), absorb: None, differs: None };
     for key in &asked.keys {
@@ -140,7 +147,7 @@ mod tests {
             known.point(*key, id(*contact));
         }
         let asked = [Asked { keys: query.to_vec(), value: String::new() }];
-        let plan = make(&asked, known, &|_, _| (id(99), Handle([0; 16])));
+        let plan = make(&asked, known, &|_, _| (id(99), Handle([0; 16])), 1);
         let expected = Resolved {
             contact: Resolution::Contact(id(contact)),
             absorb: absorb.map(id),
@@ -177,16 +184,36 @@ mod tests {
     #[test]
     fn items_of_one_call_see_one_another() {
         let asked = [vec![A], vec![U, A], vec![U]].map(|keys| Asked { keys, value: String::new() });
-        let plan = make(&asked, Known::default(), &|_, _| (id(99), Handle([0; 16])));
+        let plan = make(&asked, Known::default(), &|_, _| (id(99), Handle([0; 16])), 1);
         assert_eq!(plan.contacts.len(), 1);
         assert_eq!(plan.attach.len(), 2);
         assert!(plan.absorb.is_empty() && plan.differ.is_empty());
     }
 
     #[test]
+    fn without_room_only_the_known_are_found() {
+        let mut known = Known::default();
+        known.point(U, id(1));
+        let asked = [vec![U2], vec![U], vec![U, A], vec![E]];
+        let asked = asked.map(|keys| Asked { keys, value: String::new() });
+        let of = |room| make(&asked, known.clone(), &|_, _| (id(99), Handle([0; 16])), room);
+        let refused = |plan: &Plan| {
+            let codes = plan.resolved.iter().map(|one| match &one.contact {
+                Resolution::Refused { code, .. } => *code,
+                Resolution::Contact(_) => "",
+            });
+            codes.collect::<Vec<_>>()
+        };
+        assert_eq!(refused(&of(0)), [NO_ROOM, "", "", NO_ROOM]);
+        assert_eq!(refused(&of(1)), ["", "", "", NO_ROOM]);
+        assert_eq!((of(0).contacts.len(), of(0).attach.len()), (0, 1), "the known goes on");
+        assert_eq!(refused(&of(2)), [""; 4]);
+    }
+
+    #[test]
     fn nobody_is_refused() {
         let asked = [Asked { keys: Vec::new(), value: String::new() }];
-        let plan = make(&asked, Known::default(), &|_, _| (id(99), Handle([0; 16])));
+        let plan = make(&asked, Known::default(), &|_, _| (id(99), Handle([0; 16])), 1);
         assert!(matches!(
             plan.resolved[0].contact,
             Resolution::Refused { code: "no_identity", .. }

@@ -4,7 +4,10 @@
 //! before it is made, so no second userId can attach to one meanwhile; an identity that another
 //! transaction inserted first rolls everything back, and the caller starts over.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Instant,
+};
 
 use parcours_domain::{ContactId, Handle, Timestamp, hash::sha256_head, shard_of};
 use sea_orm::ConnectionTrait;
@@ -12,6 +15,7 @@ use sea_orm::ConnectionTrait;
 use super::{
     Asked, Key, Kind, Known, Resolved,
     plan::{self, Plan},
+    room::MayMake,
 };
 use crate::{
     db::{Insert, Tx, in_rows, listed, with_rows},
@@ -71,6 +75,7 @@ impl TenantStore {
         asked: &[Asked],
         chance: &(dyn Fn(&str, &str) -> (ContactId, Handle) + Sync),
         now: Timestamp,
+        quota: Option<u32>,
     ) -> Result<Option<Vec<Resolved>>, StoreError> {
         let tx = self.begin().await?;
         let mut known = self.known(&tx, asked).await?;
@@ -83,7 +88,12 @@ impl TenantStore {
             }
         }
         known.pending = self.pending(&tx, &known).await?;
-        let plan = plan::make(asked, known, chance);
+        let mut plan = plan::make(asked, known.clone(), chance, u32::MAX);
+        let made = u32::try_from(plan.contacts.len()).unwrap_or(u32::MAX);
+        let room = self.room(&tx, quota, made).await?;
+        if room < made {
+            plan = plan::make(asked, known, chance, room);
+        }
         if !self.attach(&tx, &plan, now).await? {
             tx.rollback().await;
             return Ok(None);
@@ -93,6 +103,23 @@ impl TenantStore {
         self.record_differences(&tx, &plan, now).await?;
         self.store.inner.faults.commit(tx).await?;
         Ok(Some(plan.resolved))
+    }
+
+    /// How many of so many new contacts may be made.
+    async fn room(&self, tx: &Tx, quota: Option<u32>, want: u32) -> Result<u32, StoreError> {
+        let Some(quota) = quota.filter(|_| want > 0) else { return Ok(want) };
+        let (rooms, now) = (&self.store.inner.rooms, Instant::now());
+        match rooms.take(self.tenant, quota, want, now) {
+            MayMake::Yes => Ok(want),
+            MayMake::None => Ok(0),
+            MayMake::Count => {
+                let text = "SELECT count(*) AS n FROM contact WHERE tenant_id = $1";
+                let row = Sql::new(text, vals![self.tenant.0]).one(tx).await?;
+                let count = row.map_or(Ok(0), |row| row.get::<i64>("n"))?;
+                let count = u64::try_from(count).map_err(|_| damaged("count"))?;
+                Ok(rooms.counted((self.tenant, quota), count, want, now))
+            }
+        }
     }
 
     /// Which of the known contacts are about to be absorbed, and by whom.

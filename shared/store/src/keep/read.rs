@@ -160,7 +160,7 @@ fn header_of(line: &[u8]) -> Result<Header, KeepError> {
     }
     let header: Header = serde_json::from_value(loose.clone())
         .map_err(|_| KeepError::Header("a part of it is missing or has another form"))?;
-    if !migration::keeps_as(&header.schema) {
+    if !migration::reads(&header.schema) {
         return Err(newer());
     }
     Ok(header)

@@ -74,6 +74,8 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("worker", "processes of the old place"),
     ("shard", "made with the install; contacts are given to its shards anew"),
     ("seaql_migrations", "the header names the migrations"),
+    ("event_lease", "a moment's matter; elsewhere the brand begins with all that comes at once"),
+    ("send_day", "one day's matter; a store that a brand comes into begins the day anew"),
 ];
 
 macro_rules! tables {
@@ -95,6 +97,9 @@ pub(super) const TABLES: &[Table] = tables! {
     brand of BRAND, key [tenant_id] {
         tenant_id Id, organisation_id Id, name Text, created_at Int, halted_at Int,
         halt_reason Text, consent_version Int,
+    }
+    quota of BRAND, key [tenant_id] {
+        tenant_id Id, events Text, contacts Int, journeys Int, sends_per_day Int,
     }
     tenant_key of BRAND, key [tenant_id purpose version] {
         tenant_id Id, purpose Text, version Int, wrapped Bytes, created_at Int,

@@ -126,6 +126,7 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
         root,
         keys,
         identities,
+        rooms: identity::Rooms::default(),
         ownership,
         faults,
         committer,

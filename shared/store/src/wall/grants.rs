@@ -41,10 +41,14 @@ const fn tenant(name: &'static str, brands: &'static str) -> TenantTable {
 }
 
 /// Every table with rows of brands.
-pub const TENANT_TABLES: [TenantTable; 31] = [
+pub const TENANT_TABLES: [TenantTable; 34] = [
     // Publishing holds the brand and moves its version; halting and making brands is control's.
     tenant("brand", "SELECT, UPDATE (consent_version)"),
     tenant("api_key", ""),
+    // What a brand may use is control's to say, never its own.
+    tenant("quota", READ),
+    tenant("event_lease", KEEP),
+    tenant("send_day", QUEUE),
     tenant("tenant_key", READ),
     tenant("secret", QUEUE),
     tenant("document", APPEND),
@@ -126,6 +130,7 @@ const DOORS: &[Grant] = &[
     grant(Role::Control, "shard", "INSERT"),
     grant(Role::Control, "organisation", APPEND),
     grant(Role::Control, "brand", "SELECT, INSERT, UPDATE (halted_at, halt_reason)"),
+    grant(Role::Control, "quota", KEEP),
     grant(Role::Control, "api_key", KEEP),
     grant(Role::Control, "tenant_key", "INSERT"),
     grant(Role::Backup, "install", READ),

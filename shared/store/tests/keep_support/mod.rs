@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::{BASE64, HEXLOWER};
-use parcours_domain::{ContactId, MessageId, TenantId, Timestamp, ids::uuid_v7, shard_of};
+use parcours_domain::{
+    ContactId, EventQuota, MessageId, Quotas, TenantId, Timestamp, ids::uuid_v7, shard_of,
+};
 use parcours_store::{
     Backend, ClaimOrder, Moments, RootKeySource, Store, StoreConfig,
     keep::{Arrived, KeepError, KeptFile, Passphrase, Snapshot},
@@ -41,6 +43,13 @@ pub async fn full_store(backend: Backend) -> Full {
         let tenant = temp_brand(&store, name).await.unwrap();
         let door = store.for_tenant(tenant);
         door.put_secret(&SECRET.parse().unwrap(), PASSWORD.as_bytes(), NOW).await.unwrap();
+        let quotas = Quotas {
+            events: EventQuota::Unlimited,
+            contacts: Some(1),
+            journeys: Some(2),
+            sends_per_day: Some(3),
+        };
+        store.admin().set_quotas(tenant, &quotas).await.unwrap();
         let contact = temp_contact(&door, "anna").await.unwrap();
         let run = common::run_id();
         let mut commit = common::event_commit(&store, (tenant, contact), 0, "m1");

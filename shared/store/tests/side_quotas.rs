@@ -1,0 +1,103 @@
+//! Quotas of brands: set above them, leased together, nobody else's business.
+
+#![expect(clippy::unwrap_used, reason = "a story fails by panicking")]
+
+#[macro_use]
+mod side_support;
+
+use std::time::{Duration, Instant};
+
+use parcours_domain::{EventAsk, EventQuota, Quotas, Rate, TenantId};
+use parcours_store::{Backend, Store, StoreError};
+use parcours_testkit::store::{temp_brand, temp_store};
+use side_support::*;
+
+on_both!(
+    a_quota_is_what_was_set_last,
+    a_lease_takes_from_its_own_brand_alone,
+    what_is_used_is_counted,
+);
+
+fn rate(text: &str) -> Rate {
+    text.parse().unwrap()
+}
+
+async fn a_quota_is_what_was_set_last(store: Store) {
+    let one = temp_brand(&store, "one").await.unwrap();
+    let other = temp_brand(&store, "other").await.unwrap();
+    let of = async |tenant| store.for_tenant(tenant).quotas().await.unwrap();
+    assert_eq!(of(one).await, Quotas::default());
+    let set = Quotas {
+        events: EventQuota::Rate(rate("500/s burst 5000")),
+        contacts: Some(10),
+        journeys: None,
+        sends_per_day: Some(u32::MAX),
+    };
+    store.admin().set_quotas(one, &set).await.unwrap();
+    assert_eq!((of(one).await, of(other).await), (set, Quotas::default()));
+    let later = Quotas { events: EventQuota::Unlimited, journeys: Some(0), ..Quotas::default() };
+    store.admin().set_quotas(one, &later).await.unwrap();
+    assert_eq!(of(one).await, later);
+    let nobody = store.admin().set_quotas(TenantId(uuid::Uuid::nil()), &later).await;
+    assert!(matches!(nobody, Err(StoreError::NotFound)));
+}
+
+async fn a_lease_takes_from_its_own_brand_alone(store: Store) {
+    let one = temp_brand(&store, "one").await.unwrap();
+    let other = temp_brand(&store, "other").await.unwrap();
+    let (rate, begun) = (rate("10/min burst 10"), Instant::now());
+    let lease = async |tenant, need, back, seconds| {
+        let ask = EventAsk { need, want: need, back };
+        let at = begun + Duration::from_secs(seconds);
+        store.for_tenant(tenant).lease_events(rate, ask, at).await.unwrap().count
+    };
+    assert_eq!(lease(one, 10, 0, 0).await, 10);
+    assert_eq!(lease(one, 1, 0, 0).await, 0);
+    assert_eq!(lease(other, 10, 0, 0).await, 10, "another brand's are untouched");
+    assert_eq!(lease(one, 4, 4, 0).await, 4, "what was given back");
+    assert_eq!(lease(one, 2, 0, 12).await, 2, "what the time has brought");
+    assert_eq!(lease(one, 1, 0, 12).await, 0);
+}
+
+async fn what_is_used_is_counted(store: Store) {
+    let shop = Shop::named(store.clone(), "shop").await;
+    let before = store.for_tenant(shop.tenant).quota_use(0).await.unwrap();
+    shop.reader("anna").await;
+    shop.reader("bert").await;
+    let after = store.for_tenant(shop.tenant).quota_use(0).await.unwrap();
+    assert_eq!(after.contacts, before.contacts + 2);
+    assert_eq!(after.sends, 0);
+    let other = temp_brand(&store, "other").await.unwrap();
+    assert_eq!(store.for_tenant(other).quota_use(0).await.unwrap().contacts, 0);
+}
+
+/// Two processes lease from one database, each as fast as it can and at moments of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_keep_one_rate() {
+    let first = temp_store(Backend::Postgres).await.unwrap();
+    let mut second = first.place.config();
+    second.worker_role = false;
+    let second = Store::open(second).await.unwrap();
+    let tenant = temp_brand(&first, "one").await.unwrap();
+    let (rate, begun) = (rate("1000/s"), Instant::now());
+    let asking = |store: &Store| {
+        let store = store.for_tenant(tenant);
+        async move {
+            let mut taken = 0;
+            for step in 0..200 {
+                let ask = EventAsk { need: 7, want: 60, back: 0 };
+                let at = begun + Duration::from_millis(step * 10);
+                taken += store.lease_events(rate, ask, at).await.unwrap().count;
+            }
+            taken
+        }
+    };
+    let (one, two) = tokio::join!(asking(&first), asking(&second));
+    // 1.99 s and what may come at once. Their clocks are the database's, as each of them follows it:
+    // each look at it takes a moment.
+    let most = 1_000 + 1_990;
+    let together = one + two;
+    assert!(one > 0 && two > 0, "{one} {two}");
+    assert!((most - 60..=most + 50).contains(&together), "{one} and {two}");
+    second.close().await;
+}
