@@ -113,6 +113,10 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     let brand = core.catalogue.brand(tenant).await?;
     let rate = brand.as_ref().and_then(|brand| brand.rate);
     let key = LimitKey::Brand(tenant);
+    let day = core.clock.now().utc_day();
+    if let rest_until @ Some(_) = core.days.over_until(tenant, day) {
+        return Ok(Report { rest_until, ..Report::default() });
+    }
     let mut budget = core.purse.take(&key, rate, turn.most).await;
     let count = u32::try_from(budget.permits.len()).unwrap_or(turn.most);
     if count == 0 {
@@ -138,8 +142,10 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     let policies = brand.as_ref().map(|brand| brand.unknown_policy).unwrap_or_default();
     let desk = Desk { core: Arc::clone(core), policies, claimed_at: Instant::now() };
     let fit = triage(&desk, claimed.into_iter().zip(budget.permits)).await;
+    let fit = within_day(&desk, (tenant, day), &key, fit).await?;
+    let rest_until = core.days.over_until(tenant, day);
     let appetite = senders(&desk, tenant, brand, fit).await?;
-    Ok(Report { claimed: taken, more: taken == count, rest_until: None, gave_back, appetite })
+    Ok(Report { claimed: taken, more: taken == count, rest_until, gave_back, appetite })
 }
 
 /// Judges, and ends at once what must not leave or has no time left.
@@ -165,6 +171,24 @@ async fn triage(desk: &Desk, claimed: impl Iterator<Item = (Claimed, Permit)>) -
     }
     desk.core.recorder.all(records).await;
     fit
+}
+
+/// Those that the brand may still send today; the others go back, with their permits.
+async fn within_day(
+    desk: &Desk,
+    (tenant, day): (TenantId, i64),
+    key: &LimitKey,
+    mut fit: Vec<Fit>,
+) -> Result<Vec<Fit>, StoreError> {
+    let want = u32::try_from(fit.len()).unwrap_or(u32::MAX);
+    let taken = desk.core.days.take(tenant, day, want).await;
+    let back = fit.split_off(taken.as_ref().map_or(0, |count| *count as usize).min(fit.len()));
+    desk.core.purse.put_back(key, back.iter().map(|one| one.permit));
+    let now = desk.core.clock.now();
+    let back = back.iter().map(|one| Ticket::of(&one.claimed, now));
+    let records = back.filter_map(|ticket| desk.record(&ticket, Ending::Back(now))).collect();
+    desk.core.recorder.all(records).await;
+    taken.map(|_| fit)
 }
 
 /// Sender by sender, at the same time; how many messages can be worked on at once.

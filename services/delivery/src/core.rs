@@ -13,8 +13,8 @@ use parcours_wire::WorkerApi;
 use tokio::sync::Semaphore;
 
 use crate::{
-    board::Board, budget::Purse, catalogue::Catalogue, config::DeliveryConfig, gate::Gate,
-    pool::Pools, recorder::Recorder,
+    board::Board, budget::Purse, catalogue::Catalogue, config::DeliveryConfig, days::Days,
+    gate::Gate, pool::Pools, recorder::Recorder,
 };
 
 /// Shared by the dispatcher and every batch.
@@ -23,6 +23,7 @@ pub(crate) struct Core {
     pub door: DeliveryDoor,
     pub clock: Arc<dyn Clock>,
     pub purse: Purse,
+    pub days: Days,
     pub catalogue: Catalogue,
     pub gate: Gate,
     pub recorder: Recorder,
@@ -56,6 +57,7 @@ impl Core {
             door,
             clock,
             purse: Purse::new(tokens),
+            days: Days::new(store.clone()),
         }
     }
 

@@ -18,6 +18,7 @@ mod catalogue;
 mod compose;
 mod config;
 mod core;
+mod days;
 mod dispatch;
 mod documents;
 mod ending;

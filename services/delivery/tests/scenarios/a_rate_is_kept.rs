@@ -1,31 +1,14 @@
 //! A rate of brand or sender lets its burst through and holds the rest, and holds nobody else.
 
-use parcours_domain::SendOutcome;
 use parcours_store::Backend;
 use parcours_testkit::on_both_backends;
 
-use crate::stage::{Stage, Wanted};
+use crate::stage::{Stage, Wanted, sent};
 
 on_both_backends!(
     here: a_senders_rate_holds_its_own_messages_only,
     a_brands_rate_holds_all_its_senders,
 );
-
-/// Waits until so many messages of the list have been sent.
-async fn sent(stage: &Stage, ids: &[parcours_domain::MessageId], count: usize) -> usize {
-    let begun = std::time::Instant::now();
-    loop {
-        assert!(begun.elapsed().as_secs() < 60, "they do not arrive");
-        let mut sent = 0;
-        for id in ids {
-            sent += usize::from(stage.message(*id).await.status == SendOutcome::Sent.as_str());
-        }
-        if sent >= count && stage.delivery().in_flight() == 0 {
-            return sent;
-        }
-        tokio::task::yield_now().await;
-    }
-}
 
 async fn a_senders_rate_holds_its_own_messages_only(on: Backend) {
     let stage = Stage::running(on).await;

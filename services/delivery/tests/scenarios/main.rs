@@ -6,6 +6,7 @@
 mod stage;
 
 mod a_consented_message_arrives_with_its_receipt;
+mod a_days_quota_is_kept;
 mod a_dead_process_leaves_nothing_behind;
 mod a_halt_stops_what_has_not_left;
 mod a_lost_reply_follows_the_policy;

@@ -71,6 +71,22 @@ impl Wanted {
     }
 }
 
+/// Waits until so many messages of the list have been sent.
+pub async fn sent(stage: &Stage, ids: &[MessageId], count: usize) -> usize {
+    let begun = std::time::Instant::now();
+    loop {
+        assert!(begun.elapsed().as_secs() < 60, "they do not arrive");
+        let mut sent = 0;
+        for id in ids {
+            sent += usize::from(stage.message(*id).await.status == SendOutcome::Sent.as_str());
+        }
+        if sent >= count && stage.delivery().in_flight() == 0 {
+            return sent;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 impl Stage {
     /// A store with a brand whose sender `main` is the built-in mailbox.
     pub async fn new(on: Backend) -> Self {
