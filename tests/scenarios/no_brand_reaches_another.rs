@@ -30,7 +30,7 @@ enum Scope {
 }
 
 /// Every operation and its scope. Its path's variables are filled from [`Own`].
-const ROWS: [(&str, &str, Scope); 59] = [
+const ROWS: [(&str, &str, Scope); 61] = [
     ("GET", "/livez", Open),
     ("GET", "/readyz", Open),
     ("GET", "/metrics", Open),
@@ -46,6 +46,8 @@ const ROWS: [(&str, &str, Scope); 59] = [
     ("GET", "/v1/brands", Read),
     ("POST", "/v1/brands", Admin),
     ("GET", "/v1/organisations", Read),
+    ("GET", "/v1/quotas", Read),
+    ("PUT", "/v1/quotas", Admin),
     ("GET", "/v1/keys", Admin),
     ("POST", "/v1/keys", Admin),
     ("DELETE", "/v1/keys/{id}", Admin),

@@ -99,6 +99,8 @@ Every setting of a running process, and the only place where its options are nam
 {{- if eq $kind "gateway" }}
 - name: PARCOURS_MAILBOX_PAGE
   value: {{ $root.Values.settings.mailboxPage | quote }}
+- name: PARCOURS_EVENTS_QUOTA
+  value: {{ $root.Values.settings.eventsQuota | quote }}
 {{- end }}
 {{- if eq $kind "consent" }}
 - name: PARCOURS_LINK_GUESSES

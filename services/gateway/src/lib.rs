@@ -10,6 +10,7 @@
 //! stable code; a key sees the brands it was made for and no other; no log line holds what a
 //! caller sent.
 
+pub mod admission;
 pub mod auth;
 pub mod body;
 pub mod cors;
@@ -22,6 +23,7 @@ pub mod openapi;
 pub mod page;
 pub mod preview;
 pub mod publish;
+pub mod quota;
 pub mod reply;
 pub mod route;
 pub mod state;

@@ -5,13 +5,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use parcours_domain::TenantId;
+use parcours_domain::{Rate, TenantId};
 use parcours_kit::{Chance, Clock, Readiness};
 use parcours_store::Store;
 use parcours_wire::{ConsentApi, DeliveryApi, WorkerApi};
 use tokio::sync::Semaphore;
 
 use crate::{
+    admission::Admission,
     auth::{KeyCache, UsedKeys},
     ingest::settings::SettingsCache,
 };
@@ -52,6 +53,8 @@ pub struct Limits {
     pub documents_bytes_max: usize,
     /// How many ingest calls of one brand may be worked on at once; more get 429.
     pub in_flight_max: u32,
+    /// How many events a brand may bring that has no quota of its own; none: any number.
+    pub events: Option<Rate>,
     /// How many bytes of a body that cannot be read are kept in quarantine.
     pub quarantine_bytes_max: usize,
 }
@@ -64,6 +67,7 @@ impl Default for Limits {
             body_bytes_max: 1024 * 1024,
             documents_bytes_max: 16 * 1024 * 1024,
             in_flight_max: 64,
+            events: None,
             quarantine_bytes_max: 1024 * 1024,
         }
     }
@@ -81,6 +85,8 @@ pub struct Gateway {
     pub settings: SettingsCache,
     /// Ingest calls being worked on.
     pub in_flight: InFlight,
+    /// Brands' quotas of events.
+    pub admission: Admission,
     /// Places for templates that are tried out. Delivery renders on the same threads; nobody's
     /// previews may take them all.
     pub tryouts: Arc<Semaphore>,
@@ -95,6 +101,7 @@ impl Gateway {
     pub fn new(state: GatewayState) -> Self {
         Self {
             in_flight: InFlight::new(state.limits.in_flight_max),
+            admission: Admission::new(Arc::new(state.store.clone())),
             state,
             keys: KeyCache::default(),
             used: UsedKeys::default(),

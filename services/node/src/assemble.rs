@@ -148,7 +148,7 @@ impl Node {
                 delivery,
                 consent: self.consent.clone(),
                 readiness: Arc::clone(&self.readiness),
-                limits: Limits::default(),
+                limits: Limits { events: config.events, ..Limits::default() },
                 mailbox_page: config.mailbox_page,
             })
         });

@@ -1,12 +1,14 @@
 //! The command line, parsed once into types. Every option can also come from the environment.
 
 mod process;
+mod quota;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use process::{NodeArgs, Role};
+pub use quota::{QuotaArgs, QuotaCommand, QuotaSetArgs};
 
 /// Marketing automation for many brands: journeys, consent, delivery.
 #[derive(Debug, Parser)]
@@ -57,6 +59,8 @@ pub enum Command {
     /// API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// What a brand may use, and what it uses of it.
+    Quota(QuotaArgs),
     /// One contact: state, runs, timeline.
     #[command(subcommand)]
     Contact(ContactCommand),

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use anyhow::{Context as _, bail};
 use clap::ValueEnum as _;
 use parcours_consent::GuessLimits;
-use parcours_domain::Timestamp;
+use parcours_domain::{Rate, Timestamp};
 use parcours_kit::traces::TraceSettings;
 use parcours_store::{RootKeySource, StoreConfig};
 
@@ -37,6 +37,8 @@ pub struct NodeConfig {
     pub guesses: GuessLimits,
     /// Where traces go, and which; none: nowhere.
     pub traces: Option<TraceSettings>,
+    /// How many events a brand may bring that has no quota of its own; none: any number.
+    pub events: Option<Rate>,
     /// Whether /mailbox is served.
     pub mailbox_page: bool,
     /// The product clock stands at this moment in a new install (the demo); otherwise it is real.
@@ -81,6 +83,7 @@ impl NodeConfig {
             redis_url: args.redis_url.clone(),
             guesses: GuessLimits { rate: args.link_guesses, proxies: args.trusted_proxies },
             traces: traces(args)?,
+            events: args.events_quota.rate(None),
             mailbox_page: args.mailbox_page,
             product_clock_start: None,
             catching_up: false,

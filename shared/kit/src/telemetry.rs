@@ -29,6 +29,8 @@ pub const METRICS: &[(&str, MetricKind, &str)] = &[
     ("parcours_http_requests_total", C, "Requests answered, by group and status class"),
     ("parcours_http_request_seconds", H, "Time from request to answer, by group"),
     ("parcours_ingest_items_total", C, "Ingested items, by outcome"),
+    ("parcours_quota_refused_total", C, "What was refused because of a brand's quota, by quota"),
+    ("parcours_quota_leases_total", C, "Leases of events of a brand's quota, by how they ended"),
     ("parcours_events_applied_total", C, "Client events applied in a commit"),
     ("parcours_events_duplicate_total", C, "Repeats recognised by their key"),
     ("parcours_inputs_set_aside_total", C, "Inputs moved to quarantine, by code"),

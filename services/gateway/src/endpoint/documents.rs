@@ -22,6 +22,7 @@ use crate::{
     body::{media_type, parse, plain},
     failure, idempotent,
     publish::{self, DocumentSet, PublishError, Publisher},
+    quota,
     reply::{Reply, show},
 };
 
@@ -321,6 +322,7 @@ pub(super) fn of_publish(error: &PublishError) -> Problem {
         PublishError::NeedsAdmin(_) => {
             Problem::new(403, "needs_admin_key", "Admin key required", error.to_string())
         }
+        PublishError::TooManyJourneys(most) => quota::too_many_journeys(*most),
         PublishError::Store(error) => failure::of_store(error),
         PublishError::Stored(_) | PublishError::Interrupted => {
             tracing::error!(%error, "documents could not be checked");

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use parcours_domain::EventKind;
 use parcours_kit::Problem;
-use parcours_store::KeyKind;
+use parcours_store::{KeyKind, NO_ROOM};
 use parcours_wire::http::ingest::{EventAnswer, EventRequest};
 use serde_json::{Map, Value as Json};
 use utoipa::OpenApi;
@@ -41,7 +41,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
     request_body = EventRequest,
     responses(
         (status = 200, description = "Committed, now or by an earlier request", body = EventAnswer),
-        (status = 429, description = "Too much is being worked on; Retry-After says when to come again",
+        (status = 429, description = "Beyond the brand's quota of events, or too much is being worked on; \
+            Retry-After says when to come again",
             body = parcours_wire::http::ProblemBody, content_type = "application/problem+json"),
         WriteRefusals
     ),
@@ -53,6 +54,11 @@ async fn post_event(
 ) -> Result<HttpResponse, Problem> {
     let gateway = access.gateway.clone();
     let key = idempotent::key_of(&request)?;
+    let settings = gateway.settings.get(&gateway.state, access.tenant).await?;
+    gateway.admission.glance(access.tenant, settings.events)?;
+    // Before the repeat of a request is looked up: that costs the database as well.
+    let Some(_place) = gateway.in_flight.enter(access.tenant) else { return Err(busy_problem(1)) };
+    gateway.admission.admit(access.tenant, settings.events, 1).await?;
     let work = apply(&access, body.value, key);
     idempotent::once(&gateway, access.tenant.0, &request, &body.bytes, work).await
 }
@@ -63,11 +69,10 @@ async fn apply(
     key: Option<String>,
 ) -> Result<Reply, Problem> {
     let gateway = &access.gateway;
-    let Some(_place) = gateway.in_flight.enter(access.tenant) else { return Err(busy_problem(1)) };
     let kind = EventKind::parse(&event.r#type).ok_or_else(|| {
         invalid("type", "`type` is one of track, identify, page, screen, group, alias")
     })?;
-    let settings = gateway.settings.get(&gateway.state.store, access.tenant).await?;
+    let settings = gateway.settings.get(&gateway.state, access.tenant).await?;
     let ingest = Ingest {
         gateway,
         store: access.store(),
@@ -78,6 +83,7 @@ async fn apply(
             public_key: access.key.kind == KeyKind::Public,
         },
         identify_by_email: settings.identify_by_email,
+        contacts: settings.contacts,
     };
     let text = segment_item(event, key).to_string();
     let raw = [RawItem { index: 0, text: &text, bytes: text.as_bytes(), damaged: false }];
@@ -118,6 +124,7 @@ fn answer(fate: Fate) -> Result<Reply, Problem> {
             let (status, title) = match fault.code {
                 "duplicate_id_other_body" => (409, "Id used for something else"),
                 "needs_secret_key" => (403, "Secret key required"),
+                NO_ROOM => (403, "Too many contacts"),
                 _ => (422, "Event not valid"),
             };
             Err(Problem::new(status, fault.code, title, fault.message))

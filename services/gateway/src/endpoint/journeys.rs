@@ -11,7 +11,7 @@ use utoipa::OpenApi;
 use super::{WriteRefusals, ask, found, read, resource};
 use crate::{
     auth::{Access, Manage},
-    idempotent,
+    idempotent, quota,
     reply::Reply,
 };
 
@@ -92,6 +92,9 @@ async fn set(
     let work = async {
         let (state, now) = (&access.gateway.state, access.now());
         let kind = Kind::Journey.as_str();
+        if status != DocumentStatus::Archived {
+            quota::may_open(&access.store(), &name).await?;
+        }
         let changed = access.store().set_document_status(kind, &name, status, now).await;
         found(changed, "journey")?;
         state.worker.plans_changed(access.tenant);

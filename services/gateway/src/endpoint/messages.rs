@@ -25,7 +25,7 @@ use super::{
 use crate::{
     auth::{Access, Manage, Read},
     body::{Admitted, JsonBody},
-    idempotent, publish,
+    idempotent, publish, quota,
     reply::{Reply, show},
 };
 
@@ -140,7 +140,13 @@ async fn why(access: Access<Read>, id: web::Path<Uuid>) -> Result<HttpResponse, 
     tag = "Messages",
     request_body = MessageRequest,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
-    responses((status = 201, description = "In the queue", body = MessageAnswer), WriteRefusals),
+    responses(
+        (status = 201, description = "In the queue", body = MessageAnswer),
+        (status = 429, description = "The brand has sent what it may send today; Retry-After says how \
+            long the day is",
+            body = parcours_wire::http::ProblemBody, content_type = "application/problem+json"),
+        WriteRefusals
+    ),
     security(("basic" = []), ("bearer" = []))
 )]
 async fn send(
@@ -169,6 +175,7 @@ async fn enqueue(
     idempotency_key: String,
 ) -> Result<Reply, Problem> {
     let (store, now) = (access.store(), access.now());
+    quota::may_send(&store, now).await?;
     let (template, topic) = template_and_topic(access, wanted).await?;
     let brand =
         ask(publish::store::brand_document(&access.gateway.state.store, access.tenant).await)?;

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod mailbox;
 pub mod messages;
 pub mod quarantine;
+pub mod quotas;
 pub mod runs;
 pub mod secrets;
 pub mod segment;
@@ -145,7 +146,9 @@ fn refusal(status: u16) -> Response {
         413 => "The body is too large",
         415 => "Media type or encoding not supported",
         422 => "A value is not valid; code and member say why",
-        429 => "Too much is being worked on; Retry-After says when to come again",
+        429 => {
+            "Beyond a quota, or too much is being worked on; Retry-After says when to come again"
+        }
         503 => "Not available now; Retry-After says when to come again",
         _ => "A failure of ours",
     };

@@ -112,7 +112,7 @@ async fn give_back(access: &Access<Manage>, id: QuarantineId) -> Result<Reply, P
 /// repeated, it applies once.
 async fn take_again(access: &Access<Manage>, row: &QuarantineRow) -> Result<(), Problem> {
     let gateway = &access.gateway;
-    let settings = gateway.settings.get(&gateway.state.store, access.tenant).await?;
+    let settings = gateway.settings.get(&gateway.state, access.tenant).await?;
     let ingest = Ingest {
         gateway,
         store: access.store(),
@@ -123,6 +123,7 @@ async fn take_again(access: &Access<Manage>, row: &QuarantineRow) -> Result<(), 
             public_key: false,
         },
         identify_by_email: settings.identify_by_email,
+        contacts: settings.contacts,
     };
     let text = Text::read(&row.payload);
     let made_id = || format!("requeue-{}", row.id.0);

@@ -4,7 +4,7 @@
 //! origin may read the answer.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use parcours_domain::EventKind;
+use parcours_domain::{EventKind, Rate};
 use parcours_kit::Problem;
 use parcours_store::{KeyKind, KeyScope};
 use parcours_wire::http::ingest::IngestAnswer;
@@ -120,11 +120,17 @@ async fn take(
     gateway: &Gateway,
     kind: Option<EventKind>,
 ) -> Result<HttpResponse, Problem> {
-    let ingest = begin(request, gateway, kind).await?;
-    let Some(_place) = gateway.in_flight.enter(ingest.store.tenant()) else {
+    let (ingest, rate) = begin(request, gateway, kind).await?;
+    let tenant = ingest.store.tenant();
+    gateway.admission.glance(tenant, rate)?;
+    let Some(_place) = gateway.in_flight.enter(tenant) else {
         return Err(busy_problem(1));
     };
     let limits = &gateway.state.limits;
+    let admit = async |events: usize| {
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        gateway.admission.admit(tenant, rate, events).await
+    };
     let body = match read(request, payload, limits.ingest_bytes_max).await {
         Ok(body) => body,
         Err(error @ BodyError::TooLarge(_)) => return Err(of_body(error)),
@@ -134,16 +140,24 @@ async fn take(
     let bytes = match body {
         Body::Plain(bytes) => bytes,
         Body::Packed { code, message, raw } => {
+            admit(1).await?;
             return show(&ingest.take_unreadable(&raw, Fault::new(code, message)).await?);
         }
     };
     let text = Text::read(&bytes);
     let answer = match kind {
-        Some(_) => ingest.take(&[text.single()]).await?,
+        Some(_) => {
+            admit(1).await?;
+            ingest.take(&[text.single()]).await?
+        }
         None => match text.batch(limits.batch_items_max) {
-            Ok(items) => ingest.take(&items).await?,
+            Ok(items) => {
+                admit(items.len()).await?;
+                ingest.take(&items).await?
+            }
             Err(NoBatch::TooMany(items)) => return Err(too_many(items, limits.batch_items_max)),
             Err(NoBatch::Unreadable { code, message }) => {
+                admit(1).await?;
                 ingest.take_unreadable(&bytes, Fault::new(code, message)).await?
             }
         },
@@ -151,12 +165,13 @@ async fn take(
     Ok(Reply::ok(&answer).response())
 }
 
-/// Authenticates; on these routes every refusal of the key is a 401.
+/// Authenticates, and says how many events the brand may bring; on these routes every refusal of the
+/// key is a 401.
 async fn begin<'a>(
     request: &HttpRequest,
     gateway: &'a Gateway,
     kind: Option<EventKind>,
-) -> Result<Ingest<'a>, Problem> {
+) -> Result<(Ingest<'a>, Option<Rate>), Problem> {
     let key = auth::authenticate(gateway, request.headers()).await?;
     if !auth::may(&key, KeyScope::Ingest) {
         return Err(auth::unauthorised("the key lacks the scope `ingest`"));
@@ -164,8 +179,8 @@ async fn begin<'a>(
     let tenant = auth::choose_brand(gateway, &key, request.headers()).await.map_err(|problem| {
         if problem.status == 503 { problem } else { auth::unauthorised(&problem.detail) }
     })?;
-    let settings = gateway.settings.get(&gateway.state.store, tenant).await?;
-    Ok(Ingest {
+    let settings = gateway.settings.get(&gateway.state, tenant).await?;
+    let ingest = Ingest {
         gateway,
         store: gateway.state.store.for_tenant(tenant),
         kind,
@@ -175,7 +190,9 @@ async fn begin<'a>(
             public_key: key.kind == KeyKind::Public,
         },
         identify_by_email: settings.identify_by_email,
-    })
+        contacts: settings.contacts,
+    };
+    Ok((ingest, settings.events))
 }
 
 fn too_many(items: usize, most: usize) -> Problem {

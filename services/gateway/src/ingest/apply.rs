@@ -13,7 +13,7 @@ use parcours_kit::{
     telemetry::metrics,
     traces::{self, About},
 };
-use parcours_store::{IdentityQuery, Resolution, TenantStore};
+use parcours_store::{IdentityQuery, NO_ROOM, Resolution, TenantStore};
 use parcours_wire::{ContactEvents, ItemOutcome, http::ingest::IngestAnswer};
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     envelope::RawItem,
     item::{self, Fault, Item, Rules},
 };
-use crate::{failure, state::Gateway};
+use crate::{failure, quota, state::Gateway};
 
 /// How often a contact may turn out to be part of another.
 const HOPS_MAX: usize = 2;
@@ -38,6 +38,8 @@ pub struct Ingest<'a> {
     pub rules: Rules,
     /// Whether the brand takes an e-mail address as an identity.
     pub identify_by_email: bool,
+    /// The most contacts of the brand; none: any number.
+    pub contacts: Option<u32>,
 }
 
 /// What became of one item.
@@ -203,7 +205,10 @@ impl Ingest<'_> {
         let state = &self.gateway.state;
         let tenant = self.store.tenant();
         let chance = |kind: &str, value: &str| state.chance.contact(tenant, kind, value);
-        let resolved = self.store.resolve(&queries, &chance, self.rules.received_at).await;
+        let resolved = self
+            .store
+            .resolve_within(&queries, &chance, self.rules.received_at, self.contacts)
+            .await;
         let resolved = resolved.map_err(|error| failure::of_store(&error))?;
         for absorbed in resolved.iter().filter_map(|one| one.absorb) {
             state.worker.wake(tenant, absorbed);
@@ -214,6 +219,10 @@ impl Ingest<'_> {
                 Some(Resolution::Contact(contact)) => {
                     contacts.push(*contact);
                     pending.push(one);
+                }
+                Some(Resolution::Refused { code: NO_ROOM, detail }) => {
+                    quota::count("contacts", 1);
+                    set(fates, one.place, Fate::Faulty(Fault::new(NO_ROOM, *detail)));
                 }
                 Some(Resolution::Refused { .. }) => {
                     set(fates, one.place, Fate::Faulty(contacts_differ()));

@@ -35,6 +35,9 @@ pub enum PublishError {
     /// These would send without consent; only an admin key publishes them.
     #[error("only an admin key publishes what is sent without consent: {}", .0.join(", "))]
     NeedsAdmin(Vec<String>),
+    /// The brand may have only so many journeys.
+    #[error("the brand may have {0} journeys that are not archived")]
+    TooManyJourneys(u32),
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -95,13 +98,18 @@ pub async fn apply(
     publisher: Publisher,
     now: Timestamp,
 ) -> Result<Vec<Published>, PublishError> {
-    let (checked, _) = check_apart(set, existing(store, tenant).await?).await?;
+    let (checked, existing) = check_apart(set, existing(store, tenant).await?).await?;
     let by = match publisher {
         Publisher::Operator | Publisher::Key { admin: true, .. } => Vec::new(),
         Publisher::Key { admin: false, .. } => needing_admin(&checked),
     };
     if !by.is_empty() {
         return Err(PublishError::NeedsAdmin(by));
+    }
+    if let Some(most) = store.for_tenant(tenant).quotas().await?.journeys
+        && adds_beyond(&checked, &existing, most)
+    {
+        return Err(PublishError::TooManyJourneys(most));
     }
     let documents = checked.documents.into_iter().map(|one| NewDocument {
         kind: one.document.kind().as_str().to_owned(),
@@ -115,6 +123,18 @@ pub async fn apply(
         Publisher::Key { id, .. } => Some(id),
     };
     Ok(store.for_tenant(tenant).publish(documents.collect(), key, now).await?)
+}
+
+/// Whether the set has journeys that are new, and with them the brand more than it may have. Two sets
+/// that are published at one moment do not see each other.
+fn adds_beyond(checked: &Checked, existing: &Existing, most: u32) -> bool {
+    let is_new = |document: &Document| {
+        document.kind() == Kind::Journey && existing.get(Kind::Journey, document.name()).is_none()
+    };
+    let new = checked.documents.iter().filter(|one| is_new(&one.document)).count();
+    let open = existing.documents.iter();
+    let open = open.filter(|one| one.document.kind() == Kind::Journey && !one.archived).count();
+    new > 0 && u32::try_from(open + new).is_ok_and(|all| all > most)
 }
 
 fn needing_admin(checked: &Checked) -> Vec<String> {

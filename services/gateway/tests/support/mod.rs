@@ -204,6 +204,12 @@ impl Desk {
         }))
     }
 
+    /// The UTC day of product time.
+    pub fn clock_day(&self) -> i64 {
+        use parcours_kit::Clock as _;
+        self.clock.now().utc_day()
+    }
+
     /// A secret key of the brand.
     pub async fn key(&self, scopes: &[KeyScope]) -> String {
         self.key_of(Some(self.tenant), KeyKind::Secret, scopes).await

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use parcours_consent::GuessLimits;
-use parcours_domain::Rate;
+use parcours_domain::{EventQuota, Rate};
 
 /// Options of the running product, and of commands that open the store themselves.
 #[derive(Clone, Debug, Args)]
@@ -80,6 +80,16 @@ pub struct NodeArgs {
         global = true
     )]
     pub trusted_proxies: u8,
+    /// How many events a brand may bring that has no quota of its own, such as "500/s burst 5000";
+    /// `none`: any number.
+    #[arg(
+        long,
+        env = "PARCOURS_EVENTS_QUOTA",
+        default_value = "none",
+        value_name = "RATE",
+        global = true
+    )]
+    pub events_quota: EventQuota,
     /// Logs as JSON lines instead of text.
     #[arg(long, env = "PARCOURS_LOG_JSON", global = true)]
     pub log_json: bool,

@@ -125,6 +125,18 @@ impl Client {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// Any PUT.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn put<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> anyhow::Result<A> {
+        self.ask(Method::PUT, path, Some(body)).await
+    }
+
     /// Any GET.
     ///
     /// # Errors

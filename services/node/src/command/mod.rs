@@ -6,6 +6,7 @@ pub mod keep;
 mod kept_file;
 mod migrate;
 mod problems;
+pub mod quota;
 pub mod restore;
 pub mod sending;
 mod session;

@@ -14,6 +14,7 @@ pub mod message;
 pub mod page;
 pub mod problem;
 pub mod quarantine;
+pub mod quota;
 pub mod run;
 pub mod secret;
 pub mod sending;
