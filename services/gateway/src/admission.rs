@@ -42,7 +42,7 @@ pub trait EventLease: Send + Sync {
     /// Takes events out of a brand's rate, as of `at`.
     ///
     /// # Errors
-    /// What the store says; then it may have been done, and what was to be given back is lost.
+    /// What the store says; then it may have been done, and what it gave is lost.
     async fn lease(
         &self,
         tenant: TenantId,
@@ -225,13 +225,20 @@ impl Admission {
     ) -> Result<(), Problem> {
         let bucket = EventBucket::of(rate);
         let want = bucket.chunk().max(events);
-        // From here on it is nobody's: should the answer not come, it is lost, not spent twice.
+        // Until the answer comes it is nobody's: what is given back is not spent meanwhile.
         let back = std::mem::take(&mut hand.held().left);
         let ask = EventAsk { need: events, want, back };
         let grant = self.lease.lease(tenant, rate, ask, now).await;
         let end = if grant.is_ok() { "answered" } else { "failed" };
         metrics().add("parcours_quota_leases_total", 1, &[("end", end)]);
-        let grant = grant.map_err(|error| failure::of_store(&error))?;
+        let grant = match grant {
+            Ok(grant) => grant,
+            Err(error) => {
+                // If it was done all the same, more was given than came back.
+                hand.held().left = back;
+                return Err(failure::of_store(&error));
+            }
+        };
         let rest_until = if grant.count < want { now + REST } else { now };
         let told = Told { at: now, lead_ns: grant.lead_ns, rest_until };
         let mut held = hand.held();
@@ -293,6 +300,8 @@ mod tests {
             _: Instant,
         ) -> Result<EventGrant, StoreError> {
             self.leases.fetch_add(1, Ordering::Relaxed);
+            // An answer takes its time.
+            tokio::task::yield_now().await;
             if self.broken.load(Ordering::Relaxed) > 0 {
                 return Err(StoreError::Conflict);
             }
@@ -404,17 +413,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_store_that_does_not_answer_decides_and_nothing_is_spent_twice() {
+    async fn a_store_that_does_not_answer_decides_and_what_was_leased_is_spent() {
         let town = Arc::new(Town::default());
         let gateway = town.gateway();
         let rate = rate("100/s");
-        gateway.admit(brand(1), rate, 90).await.unwrap();
+        gateway.admit(brand(1), rate, 1).await.unwrap();
         town.broken.store(1, Ordering::Relaxed);
-        let problem = gateway.admit(brand(1), rate, 10).await.unwrap_err();
+        let problem = gateway.admit(brand(1), rate, 60).await.unwrap_err();
         assert_eq!(problem.code, "conflict", "what the store says, not a refusal of the quota");
+        gateway.admit(brand(1), rate, 24).await.unwrap();
+        assert_eq!(gateway.admit(brand(1), rate, 1).await.unwrap_err().code, "conflict");
         town.broken.store(0, Ordering::Relaxed);
-        gateway.admit(brand(1), rate, 10).await.unwrap();
+        gateway.admit(brand(1), rate, 75).await.unwrap();
         assert!(gateway.admit(brand(1), rate, 1).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_is_not_spent_meanwhile() {
+        let town = Arc::new(Town::default());
+        let gateway = town.gateway();
+        let rate = rate("100/s");
+        gateway.admit(brand(1), rate, 1).await.unwrap();
+        let (one, two) =
+            tokio::join!(gateway.admit(brand(1), rate, 90), gateway.admit(brand(1), rate, 20));
+        assert!(one.is_ok() && two.is_err(), "91 of 100 are taken: {two:?}");
     }
 
     #[tokio::test]

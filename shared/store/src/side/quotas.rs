@@ -151,7 +151,7 @@ impl TenantStore {
     /// what that time allows, once.
     ///
     /// # Errors
-    /// What the database says; then what was given back is lost.
+    /// What the database says; if it was done all the same, what it gave is lost.
     pub async fn lease_events(
         &self,
         rate: Rate,
