@@ -7,6 +7,7 @@
 
 mod a_backend_ends_during_commit;
 mod a_big_campaign_delays_nobody;
+mod a_brand_beyond_its_quota_slows_nobody;
 mod a_brand_moves_without_a_double;
 mod a_cluster_by_one_command;
 mod a_cluster_withstands;

@@ -38,12 +38,12 @@ const MOST: f64 = 2.5;
 const WAY: Duration = Duration::from_millis(100);
 
 /// Whether what is measured is what would run in earnest.
-fn in_earnest() -> bool {
+pub fn in_earnest() -> bool {
     scaled(0, 1) == 1 && !cfg!(debug_assertions)
 }
 
 /// CPU time of another process, user and system, from `/proc`.
-fn cpu_of(process: u32) -> Duration {
+pub fn cpu_of(process: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
     let behind_the_name = stat.rsplit_once(')').expect("its form").1;
     let fields: Vec<&str> = behind_the_name.split_whitespace().collect();

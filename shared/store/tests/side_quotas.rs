@@ -8,13 +8,15 @@ mod side_support;
 use std::time::{Duration, Instant};
 
 use parcours_domain::{EventAsk, EventQuota, Quotas, Rate, TenantId};
-use parcours_store::{Backend, Store, StoreError};
-use parcours_testkit::store::{temp_brand, temp_store};
+use parcours_store::{Backend, IdentityQuery, NO_ROOM, Resolution, Resolved, Store, StoreError};
+use parcours_testkit::store::{derived, temp_brand, temp_store};
 use side_support::*;
 
 on_both!(
     a_quota_is_what_was_set_last,
     a_lease_takes_from_its_own_brand_alone,
+    a_day_gives_out_its_quota_and_no_more,
+    beyond_its_quota_a_brand_has_no_new_contacts,
     what_is_used_is_counted,
 );
 
@@ -57,6 +59,48 @@ async fn a_lease_takes_from_its_own_brand_alone(store: Store) {
     assert_eq!(lease(one, 4, 4, 0).await, 4, "what was given back");
     assert_eq!(lease(one, 2, 0, 12).await, 2, "what the time has brought");
     assert_eq!(lease(one, 1, 0, 12).await, 0);
+}
+
+async fn a_day_gives_out_its_quota_and_no_more(store: Store) {
+    let one = temp_brand(&store, "one").await.unwrap();
+    let other = temp_brand(&store, "other").await.unwrap();
+    let free = temp_brand(&store, "free").await.unwrap();
+    for tenant in [one, other] {
+        let quotas = Quotas { sends_per_day: Some(10), ..Quotas::default() };
+        store.admin().set_quotas(tenant, &quotas).await.unwrap();
+    }
+    let lease =
+        async |tenant, day, want| store.for_tenant(tenant).lease_sends(day, want).await.unwrap();
+    assert_eq!([lease(one, 1, 7).await, lease(one, 1, 7).await], [Some(7), Some(3)]);
+    assert_eq!(lease(one, 1, 7).await, Some(0));
+    assert_eq!(lease(other, 1, 7).await, Some(7), "another brand's day is untouched");
+    assert_eq!(lease(one, 2, 7).await, Some(7), "and so is the next");
+    assert_eq!(lease(free, 1, 7).await, None);
+    assert_eq!(store.for_tenant(one).sends_granted(1).await.unwrap(), 10);
+}
+
+async fn beyond_its_quota_a_brand_has_no_new_contacts(store: Store) {
+    let one = temp_brand(&store, "one").await.unwrap();
+    let other = temp_brand(&store, "other").await.unwrap();
+    let come = async |tenant, users: std::ops::Range<u32>| {
+        let query =
+            |n| IdentityQuery { user_id: Some(format!("u{n}")), ..IdentityQuery::default() };
+        let queries: Vec<_> = users.map(query).collect();
+        let store = store.for_tenant(tenant);
+        let answers = store.resolve_within(&queries, &derived, START, Some(25)).await.unwrap();
+        let refused = |answer: &&Resolved| {
+            matches!(answer.contact, Resolution::Refused { code: NO_ROOM, .. })
+        };
+        answers.iter().filter(refused).count()
+    };
+    // One by one, so that most of them are not counted for.
+    for n in 0..20 {
+        assert_eq!(come(one, n..n + 1).await, 0, "{n}");
+    }
+    assert_eq!(come(one, 15..30).await, 5, "as many as there is room, and the known");
+    assert_eq!([come(one, 30..31).await, come(one, 0..25).await], [1, 0]);
+    assert_eq!(store.for_tenant(one).quota_use(0).await.unwrap().contacts, 25);
+    assert_eq!(come(other, 0..25).await, 0);
 }
 
 async fn what_is_used_is_counted(store: Store) {
