@@ -30,11 +30,11 @@ use crate::{
 };
 
 /// Events a second that the loud brand may bring.
-const QUOTA: u32 = 200;
+const QUOTA: u32 = 100;
 /// How many times that it sends.
 const TIMES: u32 = 50;
 /// Events of one of its requests.
-const BATCH: u32 = 20;
+const BATCH: u32 = 5;
 /// Connections of each brand.
 const CLIENTS: u32 = 16;
 /// Events a second of the quiet brand, each a request of its own.
