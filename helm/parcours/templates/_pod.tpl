@@ -86,6 +86,12 @@ Every setting of a running process, and the only place where its options are nam
 {{- if include "parcours.hasRedis" $root }}
 {{ include "parcours.secretEnv" (list $root "redisUrl" "PARCOURS_REDIS_URL") }}
 {{- end }}
+{{- with $root.Values.settings.otlp }}
+- name: PARCOURS_OTLP
+  value: {{ . | quote }}
+- name: PARCOURS_TRACE_SHARE
+  value: {{ $root.Values.settings.traceShare | quote }}
+{{- end }}
 {{- if eq $kind "worker" }}
 - name: POD_IP
   valueFrom:

@@ -20,6 +20,8 @@ INSTEAD = {
     "image.digest": "sha256:" + "a" * 64,
     "image.pullPolicy": "Never",
     "ipFamily": "IPv6",
+    "settings.otlp": "http://other:4317",
+    "settings.traceShare": 0.2,
     "service.type": "NodePort",
     "serviceAccount.annotations": {"a": "b"},
     "common.podDisruptionBudget.maxUnavailable": 2,

@@ -113,9 +113,6 @@ impl MigrationTrait for V3 {
         match on.get_database_backend() {
             DbBackend::Postgres => {
                 let in_use = wall::gap::in_use(on).await?;
-                if in_use {
-                    wall::gap::take_tables(on).await?;
-                }
                 wall::raise(on).await?;
                 if in_use {
                     wall::gap::leave(on).await?;

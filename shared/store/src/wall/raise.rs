@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
-use super::{LIST_SETTING, Role, TENANT_TABLES, grants};
+use super::{LIST_SETTING, Role, TENANT_TABLES, gap, grants};
 
 /// Whether a row is of a brand in the transaction's list. The list is read once for a statement
 /// (a subquery that depends on nothing). `IS TRUE` keeps the planner from looking rows up by it:
@@ -21,9 +21,11 @@ fn listed(column: &str) -> String {
     )
 }
 
-/// Writes policies and grants; the roles are there already. Tables that a later migration makes are
+/// Writes policies and grants, with the tables for this transaction alone; the roles are there
+/// already. Tables that a later migration makes are
 /// left to that one.
 pub(crate) async fn raise(on: &impl ConnectionTrait) -> Result<(), DbErr> {
+    gap::take_tables(on).await?;
     on.execute_unprepared(&statements(&present(on).await?).join(";\n")).await.map(|_| ())
 }
 
