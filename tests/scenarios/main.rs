@@ -24,6 +24,7 @@ mod a_withdrawal_beats_the_queue;
 mod a_worker_declared_dead_ends_at_once;
 mod acknowledged_means_on_disk;
 mod alerts_fire_when_they_should;
+mod an_agency_sees_all_its_brands;
 mod api;
 mod backend;
 mod campaign;

@@ -30,7 +30,7 @@ enum Scope {
 }
 
 /// Every operation and its scope. Its path's variables are filled from [`Own`].
-const ROWS: [(&str, &str, Scope); 61] = [
+const ROWS: [(&str, &str, Scope); 62] = [
     ("GET", "/livez", Open),
     ("GET", "/readyz", Open),
     ("GET", "/metrics", Open),
@@ -88,6 +88,7 @@ const ROWS: [(&str, &str, Scope); 61] = [
     ("GET", "/v1/sending", Admin),
     ("POST", "/v1/sending/release", Admin),
     ("GET", "/v1/status", Read),
+    ("GET", "/v1/rollup", Read),
     ("POST", "/v1/halt", Admin),
     ("POST", "/v1/unhalt", Admin),
     ("POST", "/v1/install/halt", Admin),
@@ -237,7 +238,7 @@ impl Own {
 
     /// Everything that the brand can read of itself, but for what a look at it changes.
     fn sight(&self, api: &Api) -> BTreeMap<String, (u16, String)> {
-        let volatile = ["/v1/keys", "/v1/status", "/v1/sending", "/v1/brands"];
+        let volatile = ["/v1/keys", "/v1/rollup", "/v1/status", "/v1/sending", "/v1/brands"];
         ROWS.into_iter()
             .filter(|(method, path, scope)| {
                 *method == "GET" && *scope != Open && !volatile.contains(path)

@@ -9,7 +9,7 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 use crate::{
     endpoint::{
         brands, consents, contacts, documents, events, halt, journeys, keys, mailbox, messages,
-        quarantine, quotas, runs, secrets, segment, sending, status, system, templates,
+        quarantine, quotas, rollup, runs, secrets, segment, sending, status, system, templates,
     },
     failure, page,
     state::{Gateway, GatewayState},
@@ -34,6 +34,7 @@ pub const GROUPS: &[Group] = &[
     (keys::routes, keys::Api::openapi),
     (brands::routes, brands::Api::openapi),
     (quotas::routes, quotas::Api::openapi),
+    (rollup::routes, rollup::Api::openapi),
     (halt::routes, halt::Api::openapi),
     (sending::routes, sending::Api::openapi),
     (mailbox::routes, mailbox::Api::openapi),

@@ -56,16 +56,24 @@ async fn each_key_sees_the_numbers_that_it_reaches() {
         (&of_install, Some("ailleurs/sillon"), &["ailleurs/sillon"]),
     ];
     for (key, narrowed, seen) in table {
-        let mut request = call("GET", "/v1/status").key(key);
-        if let Some(brand) = narrowed {
-            request = request.header("parcours-brand", brand);
-        }
-        let answer = request.send(&app).await.is(200);
-        let brands = answer["brands"].as_array().unwrap();
+        let ask = |route| {
+            let request = call("GET", route).key(key);
+            match narrowed {
+                Some(brand) => request.header("parcours-brand", brand),
+                None => request,
+            }
+        };
+        let answer = ask("/v1/status").send(&app).await.is(200);
+        let rollup = ask("/v1/rollup").send(&app).await.is(200);
         let name = |one: &serde_json::Value| {
             format!("{}/{}", one["organisation"].as_str().unwrap(), one["name"].as_str().unwrap())
         };
-        assert_eq!(brands.iter().map(name).collect::<Vec<_>>(), seen);
+        for answer in [&answer, &rollup] {
+            let brands = answer["brands"].as_array().unwrap();
+            assert_eq!(brands.iter().map(name).collect::<Vec<_>>(), seen);
+        }
+        let open = rollup["brands"].as_array().unwrap().iter();
+        assert!(open.into_iter().all(|brand| brand["quarantine_open"] == 1), "{rollup}");
         assert_eq!(answer["total"]["quarantine_open"], seen.len());
         assert_eq!(answer["total"]["quarantine_codes"], json!({ "too_old": seen.len() }));
         assert_eq!(answer["attention"].as_array().unwrap().len(), seen.len() + 1);

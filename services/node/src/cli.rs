@@ -67,6 +67,8 @@ pub enum Command {
     /// What waits, what is late, what needs a person. Ends with 0 when nothing does, with 1 when
     /// something does, with 2 when nobody answers.
     Status(StatusArgs),
+    /// What happened in each brand that the key reaches: events, runs, messages by outcome.
+    Rollup(RollupArgs),
     /// Show a template with a contact's values, where each comes from, and whether it would be sent.
     Preview(PreviewArgs),
     /// Send a template, marked as a test, to one of the brand's `test_addresses`.
@@ -300,6 +302,23 @@ pub struct StatusArgs {
     #[arg(long)]
     pub all: bool,
     /// Print the answer of `GET /v1/status` instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+}
+
+/// Options of `rollup`.
+#[derive(Clone, Debug, Args)]
+pub struct RollupArgs {
+    /// How many days (UTC), today included; at most 400.
+    #[arg(long, default_value_t = 7)]
+    pub days: u16,
+    /// Only this brand: its name, or `organisation/name`.
+    #[arg(long)]
+    pub brand: Option<String>,
+    /// Print the answer of `GET /v1/rollup` instead of a table.
     #[arg(long)]
     pub json: bool,
     /// How to reach the server.

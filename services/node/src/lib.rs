@@ -56,6 +56,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Contact(command @ ContactCommand::Show { .. })) => {
             command::contact_show(node, command).await
         }
+        Some(Command::Rollup(args)) => command::rollup(node, args).await,
         Some(Command::Status(args)) => command::status(node, args).await,
         Some(Command::Preview(args)) => command::preview(node, args).await,
         Some(Command::TestSend(args)) => command::test_send(node, args).await,

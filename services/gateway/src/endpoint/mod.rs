@@ -13,6 +13,7 @@ pub mod mailbox;
 pub mod messages;
 pub mod quarantine;
 pub mod quotas;
+pub mod rollup;
 pub mod runs;
 pub mod secrets;
 pub mod segment;

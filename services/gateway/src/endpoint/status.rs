@@ -39,18 +39,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
 )]
 async fn status(request: HttpRequest, access: Above<Read>) -> Result<HttpResponse, Problem> {
     let own = reach(&access.key);
-    let reached = match own {
-        Reach::Install | Reach::Organisation(_) if request.headers().contains_key(BRAND_HEADER) => {
-            let chosen = choose_brand(&access.gateway, &access.key, request.headers()).await?;
-            Reached::Brand(chosen)
-        }
-        Reach::Install => Reached::Install,
-        Reach::Organisation(organisation) => Reached::Organisation(organisation),
-        Reach::Brand(_) => {
-            let chosen = choose_brand(&access.gateway, &access.key, request.headers()).await?;
-            Reached::Brand(chosen)
-        }
-    };
+    let reached = reached(&request, &access).await?;
     let state = &access.gateway.state;
     let (admin, now) = (state.store.admin(), state.clock.now());
     let mut brands = ask(admin.status(reached, now).await)?;
@@ -62,4 +51,23 @@ async fn status(request: HttpRequest, access: Above<Read>) -> Result<HttpRespons
         halt_reason: found.halt_reason.filter(|_| own == Reach::Install),
     };
     show(&answer(&install, &brands, now))
+}
+
+/// The brands that the key reaches, or the one that the header names.
+pub(super) async fn reached(
+    request: &HttpRequest,
+    access: &Above<Read>,
+) -> Result<Reached, Problem> {
+    Ok(match reach(&access.key) {
+        Reach::Install | Reach::Organisation(_) if request.headers().contains_key(BRAND_HEADER) => {
+            let chosen = choose_brand(&access.gateway, &access.key, request.headers()).await?;
+            Reached::Brand(chosen)
+        }
+        Reach::Install => Reached::Install,
+        Reach::Organisation(organisation) => Reached::Organisation(organisation),
+        Reach::Brand(_) => {
+            let chosen = choose_brand(&access.gateway, &access.key, request.headers()).await?;
+            Reached::Brand(chosen)
+        }
+    })
 }

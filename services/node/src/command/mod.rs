@@ -8,6 +8,7 @@ mod migrate;
 mod problems;
 pub mod quota;
 pub mod restore;
+mod rollup;
 pub mod sending;
 mod session;
 mod status;
@@ -24,6 +25,7 @@ use parcours_wire::http::{
 };
 
 pub use migrate::migrate;
+pub use rollup::rollup;
 pub use session::Session;
 pub use status::status;
 pub use tryout::{preview, test_send};

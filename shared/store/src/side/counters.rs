@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::{
     AdminDoor,
-    sql::{ROWS_MAX, Sql, random, vals},
+    sql::{ROWS_MAX, Row, Sql, random, vals},
+    status::Reached,
 };
 use crate::{TenantStore, error::StoreError, wall::Role};
 
@@ -63,19 +64,51 @@ impl TenantStore {
         )
         .all(&self.read())
         .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(CounterValue {
-                    name: row.get("name")?,
-                    day: row.get("day")?,
-                    value: row.get("value")?,
-                })
-            })
-            .collect()
+        rows.iter().map(value_of).collect()
     }
 }
 
+fn value_of(row: &Row) -> Result<CounterValue, StoreError> {
+    Ok(CounterValue { name: row.get("name")?, day: row.get("day")?, value: row.get("value")? })
+}
+
+/// What was counted for one brand on one day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrandCount {
+    /// The brand.
+    pub tenant: TenantId,
+    /// What, when, how many.
+    pub counted: CounterValue,
+}
+
 impl AdminDoor {
+    /// What was counted for every brand reached from this day on, by brand, day and name.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn counted(
+        &self,
+        reached: Reached,
+        from_day: i64,
+    ) -> Result<Vec<BrandCount>, StoreError> {
+        let mut sql = Sql::default()
+            .text("SELECT tenant_id, name, day, CAST(sum(value) AS BIGINT) AS value FROM (");
+        for (table, value) in [("counter", "value"), ("counter_delta", "delta")] {
+            let union = if table == "counter" { "" } else { " UNION ALL " };
+            let select = format!(
+                "{union}SELECT tenant_id, name, day, {value} AS value FROM {table} WHERE day >= "
+            );
+            sql = reached.limit(sql.text(&select).arg(from_day).text(" AND "));
+        }
+        let rows = sql
+            .text(") AS both_kinds GROUP BY tenant_id, day, name ORDER BY tenant_id, day, name")
+            .all(&self.db().read(reached.door()))
+            .await?;
+        rows.iter()
+            .map(|row| Ok(BrandCount { tenant: row.id("tenant_id")?, counted: value_of(row)? }))
+            .collect()
+    }
+
     /// Folds at most `limit` open deltas into totals; how many. The roll-up's door.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ pub use brands::{BrandRow, OrganisationRow};
 pub use clicks::Clicked;
 pub use consent::{ConsentDoor, NewFact, StandingNow};
 pub use contacts::{ContactAddress, ContactView};
-pub use counters::CounterValue;
+pub use counters::{BrandCount, CounterValue};
 pub use delivery::{
     ClaimOrder, Claimed, DeliveryDoor, DotAnswer, DotRequest, DotTimes, Finished, MailboxPut,
     MayHaveLeft, Moments, NewAttempt, QueuedGroup, Released, Retry, Settled, Suppress, TopicNow,

@@ -35,7 +35,7 @@ pub enum Reached {
 }
 
 impl Reached {
-    fn door(self) -> Door {
+    pub(super) fn door(self) -> Door {
         match self {
             Self::Install | Self::Organisation(_) => Role::Status.into(),
             Self::Brand(tenant) => tenant.into(),
@@ -43,7 +43,7 @@ impl Reached {
     }
 
     /// Appends the condition on the brand, after `WHERE` or before the next `AND`.
-    fn limit(self, sql: Sql) -> Sql {
+    pub(super) fn limit(self, sql: Sql) -> Sql {
         match self {
             Self::Install => sql.text("1 = 1"),
             Self::Organisation(organisation) => sql

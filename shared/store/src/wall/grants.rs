@@ -125,6 +125,8 @@ const DOORS: &[Grant] = &[
     grant(Role::Status, "quarantine", "SELECT (tenant_id, code, created_at, requeued_at)"),
     grant(Role::Status, "message", "SELECT (tenant_id, status, finished_at)"),
     grant(Role::Status, "document_head", READ),
+    grant(Role::Status, "counter", READ),
+    grant(Role::Status, "counter_delta", "SELECT (tenant_id, name, day, delta)"),
     grant(Role::Status, "run", "SELECT (tenant_id, id, live)"),
     grant(Role::Control, "install", KEEP),
     grant(Role::Control, "shard", "INSERT"),

@@ -15,6 +15,7 @@ pub mod page;
 pub mod problem;
 pub mod quarantine;
 pub mod quota;
+pub mod rollup;
 pub mod run;
 pub mod secret;
 pub mod sending;
