@@ -3,7 +3,7 @@
 //!
 //! Nothing carries a context from process to process or from row to row: the ids that rows have
 //! anyway are the context. A run's id ends as the id of the event that started it ends
-//! ([`RunId::started_by`]), the trace's id is a digest of that ending, and each span's id a digest
+//! ([`parcours_domain::RunId::started_by`]), the trace's id is a digest of that ending, and each span's id a digest
 //! of the trace and of what the span is about. So every process names its parent span and draws the
 //! same lot whether the trace is among those that are kept, with nothing but the row before it; a
 //! timer that fires after thirty days continues the trace of the request that began it.
