@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::{
-    api::Api,
     args::Args,
     brands::{self, Brand},
     report::Table,
     server::Server,
-    traffic,
+    traffic::{self, Person},
     watch::resident,
 };
 
@@ -28,18 +27,17 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Runs the scenario.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    let (one, two) = (0..args.contacts, args.contacts..2 * args.contacts);
-    let warm = two.end..two.end + WARM;
     let server = Server::start(args).await?;
     let mut brands = brands::make(&server, args.brands).await?;
-    brands::identify(args, &brands, 0..warm.end).await?;
-    brands::send(args, &brands, 0..warm.end, traffic::cart).await?;
+    let all = brands::spread(&brands, 0..2 * args.contacts() + WARM);
+    let (one, others) = all.split_at(args.contacts());
+    let (two, warm) = others.split_at(args.contacts());
+    brands::identify(args, &brands, &all).await?;
+    brands::send(args, &brands, &all, traffic::cart).await?;
     server.stop().await?;
 
     let server = Server::start(args).await?;
-    for brand in &mut brands {
-        brand.api = Api::new(&server.url, &brand.key);
-    }
+    brands::follow(&mut brands, &server.url);
     brands::send(args, &brands, warm, traffic::viewed).await?;
     all_left(&brands).await?;
     let empty = resident(server.pids[0]).context("the server is gone")?;
@@ -60,7 +58,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     table.row("other contacts active", second.live.to_string());
     table.row("resident with these, MiB", mib(second.resident));
     let kept = second.resident as f64 - first.resident as f64;
-    let kept = kept / args.contacts as f64;
+    let kept = kept / args.contacts() as f64;
     table.row("bytes per contact that has left", format!("{kept:.0}"));
     table.print();
     server.stop().await
@@ -76,7 +74,7 @@ struct Active {
 async fn active(
     args: &Args,
     brands: &[Brand],
-    people: std::ops::Range<usize>,
+    people: &[Person],
     server: u32,
 ) -> anyhow::Result<Active> {
     let (wanted, began) = (people.len() as u64, Instant::now());
@@ -97,7 +95,8 @@ async fn live(brands: &[Brand]) -> anyhow::Result<u64> {
     brands.first().context("no brand")?.api.metric("parcours_actors_live").await
 }
 
-async fn all_left(brands: &[Brand]) -> anyhow::Result<()> {
+/// Waits until nobody is active.
+pub async fn all_left(brands: &[Brand]) -> anyhow::Result<()> {
     let began = Instant::now();
     while live(brands).await? > 0 {
         if began.elapsed() > PATIENCE {

@@ -1,13 +1,24 @@
 //! The few calls of the API that a run makes beside its load.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use parcours_wire::http::{
     brand::{BrandRequest, BrandView},
     document::{AppliedAnswer, DocumentsRequest, SourceFile},
     ingest::IngestAnswer,
     key::{KeyAnswer, KeyRequest},
+    page::PageOf,
+    run::RunView,
 };
 use reqwest::{Client, RequestBuilder, Response};
+
+/// How long an answer may take before the call counts as failed.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Connections that rest so long are not used again: the server closes them after 5 s, and a request
+/// that leaves at that moment would be lost.
+const IDLE: Duration = Duration::from_secs(3);
 
 /// A client with a key.
 #[derive(Clone, Debug)]
@@ -20,7 +31,14 @@ pub struct Api {
 impl Api {
     /// Speaks to this server with this key.
     pub fn new(url: &str, key: &str) -> Self {
-        Self { client: Client::new(), url: url.to_owned(), key: key.to_owned() }
+        let client = Client::builder().timeout(ANSWER).pool_idle_timeout(IDLE);
+        let client = client.build().unwrap_or_default();
+        Self { client, url: url.to_owned(), key: key.to_owned() }
+    }
+
+    /// The same key at another address.
+    pub fn at(&self, url: &str) -> Self {
+        Self::new(url, &self.key)
     }
 
     /// The same server with another key.
@@ -52,6 +70,21 @@ impl Api {
         let request = self.post("/v1/batch", None).header("content-type", "application/json");
         let answer: IngestAnswer = request.body(body).send_for().await?;
         check(&answer, items)
+    }
+
+    /// All runs of a journey of this brand, page by page.
+    pub async fn runs(&self, brand: &str, journey: &str) -> anyhow::Result<Vec<RunView>> {
+        let (mut runs, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let address = format!("{}/v1/runs?limit=500&journey={journey}{cursor}", self.url);
+            let asked = self.client.get(address).bearer_auth(&self.key);
+            let page: PageOf<RunView> = asked.header("parcours-brand", brand).send_for().await?;
+            runs.extend(page.items);
+            match page.next {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(runs),
+            }
+        }
     }
 
     /// The value of a metric, summed over its labels.

@@ -13,6 +13,16 @@ pub enum Scenario {
     Timers,
     /// What an active contact holds in memory, and that a passivated one holds nothing.
     Actors,
+    /// Timers that are due in the same second, beside live events: none early, each once, how late.
+    Stampede,
+    /// Workers that are restarted one after another under load: what clients notice.
+    Rolling,
+    /// One brand sends as fast as it can while the others trickle: what they notice.
+    Burst,
+    /// Delays that wait in great number: what they hold in memory, and what live events notice.
+    Pending,
+    /// Mass work in the inbox: how fast it goes, and what live events of another brand notice.
+    Bulk,
 }
 
 /// Options.
@@ -33,40 +43,79 @@ pub struct Args {
     /// Where the plot goes.
     #[arg(long, default_value = "load.svg")]
     pub plot: PathBuf,
-    /// Brands (steady).
+    /// Brands.
     #[arg(long, default_value_t = 20)]
     pub brands: usize,
-    /// Contacts in all: of the steady run, due at once (timers), or active at once (actors).
-    #[arg(long, default_value_t = 100_000)]
-    pub contacts: usize,
+    /// Contacts in all: of the steady run, due at once (timers, stampede), active at once (actors),
+    /// with a delay each (pending), or with mass work (bulk). 100,000 without it; pending:
+    /// 1,000,000.
+    #[arg(long)]
+    contacts: Option<usize>,
     /// Connections that send at once.
     #[arg(long, default_value_t = 32)]
     pub users: usize,
     /// Items in a batch.
     #[arg(long, default_value_t = 100)]
     pub batch: usize,
-    /// Seconds that are measured (steady).
-    #[arg(long, default_value_t = 120)]
-    pub seconds: u64,
+    /// Seconds that are measured: 120 without it (steady); of each phase: 20 (stampede, rolling,
+    /// burst, pending, bulk).
+    #[arg(long)]
+    seconds: Option<u64>,
     /// Seconds of the same traffic before that (steady).
     #[arg(long, default_value_t = 15)]
     pub warm_up: u64,
     /// Worker processes apart from the one that clients speak to; none: one process is everything.
-    /// They need --postgres.
-    #[arg(long, default_value_t = 0, requires = "postgres")]
-    pub workers: usize,
+    /// They need --postgres; rolling takes 3 without it.
+    #[arg(long, requires = "postgres")]
+    workers: Option<usize>,
     /// A Redis that the processes share.
     #[arg(long)]
     pub redis: Option<String>,
     /// Batches a second, at most, of all users; as many as are answered without it (steady).
     #[arg(long)]
     pub batches_per_second: Option<usize>,
+    /// Batches a second of the live traffic beside what is shown (all but steady, timers, actors).
+    #[arg(long, default_value_t = 50)]
+    pub live_rate: u32,
+    /// Items in a batch of the live traffic.
+    #[arg(long, default_value_t = 10)]
+    pub live_batch: usize,
+    /// Inbox rows of mass work (bulk).
+    #[arg(long, default_value_t = 1_000_000)]
+    pub rows: usize,
 }
 
 impl Args {
     /// How long is measured.
     pub const fn measured(&self) -> Duration {
-        Duration::from_secs(self.seconds)
+        Duration::from_secs(self.seconds())
+    }
+
+    /// The same in seconds.
+    pub const fn seconds(&self) -> u64 {
+        match (self.seconds, self.scenario) {
+            (Some(seconds), _) => seconds,
+            (None, Scenario::Steady) => 120,
+            (None, _) => 20,
+        }
+    }
+
+    /// How many contacts the scenario is about.
+    pub const fn contacts(&self) -> usize {
+        match (self.contacts, self.scenario) {
+            (Some(contacts), _) => contacts,
+            (None, Scenario::Pending) => 1_000_000,
+            (None, _) => 100_000,
+        }
+    }
+
+    /// How many processes are workers and nothing else; 0: one process is everything.
+    pub const fn workers(&self) -> usize {
+        match (self.workers, self.scenario) {
+            (Some(workers), _) => workers,
+            (None, Scenario::Rolling) => 3,
+            (None, _) => 0,
+        }
     }
 
     /// The database's name for people.

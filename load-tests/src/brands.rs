@@ -1,5 +1,7 @@
 //! The brands that the load is for: documents of a small shop, a key each, and contacts.
 
+use std::ops::Range;
+
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -15,6 +17,10 @@ use crate::{
 pub struct Brand {
     /// Its place in the list.
     pub number: usize,
+    /// Its name.
+    pub name: String,
+    /// A client with the install's key.
+    pub admin: Api,
     /// A client that sends as this brand.
     pub api: Api,
     /// The key, for clients of other make.
@@ -29,20 +35,30 @@ pub async fn make(server: &Server, count: usize) -> anyhow::Result<Vec<Brand>> {
     for number in 0..count {
         let name = format!("shop{number:02}");
         let key = admin.make_brand(&name, &documents(&name)).await?;
-        brands.push(Brand { number, api: admin.with_key(&key), key });
+        let (api, admin) = (admin.with_key(&key), admin.clone());
+        brands.push(Brand { number, name, admin, api, key });
     }
     Ok(brands)
 }
 
-/// Makes contacts of the brands: an `identify` with address and traits for each of `people`.
-pub async fn identify(
-    args: &Args,
-    brands: &[Brand],
-    people: std::ops::Range<usize>,
-) -> anyhow::Result<()> {
-    let written = people.len();
+/// The server has a new address.
+pub fn follow(brands: &mut [Brand], url: &str) {
+    let Some(first) = brands.first() else { return };
+    let (admin, shared) = (first.admin.at(url), first.api.at(url));
+    for brand in brands {
+        (brand.admin, brand.api) = (admin.clone(), shared.with_key(&brand.key));
+    }
+}
+
+/// So many people, shared out to the brands in turn.
+pub fn spread(brands: &[Brand], numbers: Range<usize>) -> Vec<Person> {
+    numbers.map(|number| Person { brand: brands[number % brands.len()].number, number }).collect()
+}
+
+/// Makes contacts: an `identify` with address and traits for each.
+pub async fn identify(args: &Args, brands: &[Brand], people: &[Person]) -> anyhow::Result<()> {
     send(args, brands, people, traffic::identify).await?;
-    eprintln!("{written} contacts are there");
+    eprintln!("{} contacts are there", people.len());
     Ok(())
 }
 
@@ -50,24 +66,24 @@ pub async fn identify(
 pub async fn send(
     args: &Args,
     brands: &[Brand],
-    people: std::ops::Range<usize>,
+    people: &[Person],
     write: impl Fn(&mut String, Person, &str),
 ) -> anyhow::Result<()> {
-    let now = jiff::Timestamp::now().to_string();
     let mut batches = Vec::new();
     for brand in brands {
-        let own = people.clone().filter(|one| one % brands.len() == brand.number);
-        let own: Vec<Person> = own.map(|number| Person { brand: brand.number, number }).collect();
+        let own = people.iter().filter(|one| one.brand == brand.number).copied();
+        let own: Vec<Person> = own.collect();
         for (turn, chunk) in own.chunks(args.batch).enumerate() {
-            let body = traffic::body(chunk.iter(), |text, one| write(text, *one, &now));
-            batches.push((turn, brand.api.clone(), body, chunk.len()));
+            batches.push((turn, &brand.api, chunk.to_vec()));
         }
     }
     // Brands take turns, as they would.
     batches.sort_by_key(|(turn, ..)| *turn);
-    let sent = batches
-        .into_iter()
-        .map(|(_, api, body, items)| async move { api.batch(body, items).await });
+    let sent = batches.into_iter().map(|(_, api, people)| {
+        let now = jiff::Timestamp::now().to_string();
+        let body = traffic::body(people.iter(), |text, one| write(text, *one, &now));
+        async move { api.batch(body, people.len()).await }
+    });
     stream::iter(sent).buffer_unordered(args.users).try_collect::<()>().await
 }
 

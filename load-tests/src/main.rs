@@ -11,10 +11,17 @@ mod actors;
 mod api;
 mod args;
 mod brands;
+mod bulk;
+mod burst;
+mod live;
+mod pending;
 mod plot;
 mod report;
+mod rolling;
 mod samples;
 mod server;
+mod sql;
+mod stampede;
 mod steady;
 mod timers;
 mod traffic;
@@ -51,5 +58,10 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         Scenario::Steady => steady::run(args).await,
         Scenario::Timers => timers::run(args).await,
         Scenario::Actors => actors::run(args).await,
+        Scenario::Burst => burst::run(args).await,
+        Scenario::Pending => pending::run(args).await,
+        Scenario::Rolling => rolling::run(args).await,
+        Scenario::Stampede => stampede::run(args).await,
+        Scenario::Bulk => bulk::run(args).await,
     }
 }

@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
-use crate::{args::Args, watch::Reading};
+use anyhow::bail;
+
+use crate::{
+    args::Args,
+    plot::Panel,
+    samples::{Figures, Samples},
+    watch::Reading,
+};
 
 /// Lines of name and value.
 #[derive(Debug, Default)]
@@ -19,6 +26,16 @@ impl Table {
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         self.row("database", args.database());
         self.row("machine", format!("{cores} cores"));
+    }
+
+    /// What became of the live traffic.
+    pub fn live(&mut self, samples: &Samples, applied: u64) {
+        let whole = samples.whole();
+        self.row("  acknowledged, applied", format!("{}, {applied}", whole.items));
+        self.row("  errors", whole.errors.to_string());
+        if let Some(error) = samples.first_error() {
+            self.row("  first error", error);
+        }
     }
 
     /// CPU of each process for each of `count` things, between two readings.
@@ -60,7 +77,54 @@ impl Table {
     }
 }
 
+/// What was acknowledged must be what the server applied. A call that failed may have been applied
+/// all the same, so that with errors the server may have more, and never less.
+pub fn agree(acknowledged: &[&Figures], applied: u64) -> anyhow::Result<()> {
+    let items = acknowledged.iter().map(|figures| figures.items as u64).sum::<u64>();
+    let errors = acknowledged.iter().map(|figures| figures.errors).sum::<usize>();
+    if applied < items || (errors == 0 && applied > items) {
+        bail!("{items} events were acknowledged and the server applied {applied}");
+    }
+    Ok(())
+}
+
+/// Median, percentiles and the longest, for people.
+pub fn times(figures: &Figures) -> String {
+    let [p50, p95, p99, most] = figures.times.map(ms);
+    format!("p50 {p50}  p95 {p95}  p99 {p99}  max {most}")
+}
+
+/// Rate and times over the seconds.
+pub fn panels(rate: &str, took: &str, each: &[Figures]) -> [Panel; 2] {
+    let times =
+        |place: usize| each.iter().map(|one| one.times[place].as_secs_f64() * 1e3).collect();
+    let rates = each.iter().map(|one| one.items as f64).collect();
+    [
+        Panel { title: rate.to_owned(), lines: vec![("events/s", rates)] },
+        Panel {
+            title: took.to_owned(),
+            lines: vec![("p50", times(0)), ("p95", times(1)), ("p99", times(2))],
+        },
+    ]
+}
+
 /// Milliseconds for people.
 pub fn ms(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_printed_unless_acknowledged_is_applied() {
+        let seen = |items, errors| Figures { items, errors, ..Figures::default() };
+        assert!(agree(&[&seen(90, 0), &seen(10, 0)], 100).is_ok());
+        assert!(agree(&[&seen(100, 0)], 99).is_err());
+        assert!(agree(&[&seen(100, 0)], 101).is_err());
+        // A call that failed may have been applied, and what was acknowledged must be there.
+        assert!(agree(&[&seen(100, 1)], 101).is_ok());
+        assert!(agree(&[&seen(100, 1)], 99).is_err());
+    }
 }

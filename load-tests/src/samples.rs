@@ -1,7 +1,7 @@
 //! What the clients saw: each answer with its moment, and figures over a window of them.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -21,6 +21,7 @@ pub struct Sample {
 pub struct Samples {
     began: Instant,
     all: Mutex<Vec<Sample>>,
+    first_error: OnceLock<String>,
 }
 
 /// Figures of one second, or of a whole window.
@@ -37,7 +38,12 @@ pub struct Figures {
 impl Samples {
     /// Nothing yet; the run begins now.
     pub fn new() -> Self {
-        Self { began: Instant::now(), all: Mutex::default() }
+        Self::since(Instant::now())
+    }
+
+    /// Nothing yet; the run began then.
+    pub fn since(began: Instant) -> Self {
+        Self { began, all: Mutex::default(), first_error: OnceLock::new() }
     }
 
     /// When the run began.
@@ -51,10 +57,39 @@ impl Samples {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).push(sample);
     }
 
+    /// Keeps what a call for so many items ended with.
+    pub fn ended(&self, took: Duration, items: usize, how: anyhow::Result<()>) {
+        let items = if how.is_ok() { items } else { 0 };
+        self.add(took, items);
+        if let Err(error) = how {
+            let _first = self.first_error.set(format!("{error:#}"));
+        }
+    }
+
+    /// What the first error said.
+    pub fn first_error(&self) -> Option<&str> {
+        self.first_error.get().map(String::as_str)
+    }
+
+    /// All figures.
+    pub fn whole(&self) -> Figures {
+        self.window(Duration::ZERO, Duration::MAX)
+    }
+
     /// The figures from `from` to `to`.
     pub fn window(&self, from: Duration, to: Duration) -> Figures {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         figures(all.iter().filter(|sample| sample.at >= from && sample.at < to))
+    }
+
+    /// What was sent from `from` to `to`, whenever it was answered.
+    pub fn sent(&self, from: Duration, to: Duration) -> Figures {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = |sample: &&Sample| {
+            let at = sample.at.saturating_sub(sample.took);
+            at >= from && at < to
+        };
+        figures(all.iter().filter(sent))
     }
 
     /// The figures of each second from `from` to `to`.
@@ -108,5 +143,20 @@ mod tests {
         let found = figures([good, bad].iter());
         assert_eq!((found.items, found.errors), (100, 1));
         assert_eq!(found.times[3], Duration::from_millis(5));
+    }
+
+    #[test]
+    fn what_is_answered_late_counts_where_it_was_sent() {
+        let samples = Samples::new();
+        let sample = |at, took, items| Sample {
+            at: Duration::from_secs(at),
+            took: Duration::from_secs(took),
+            items,
+        };
+        samples.all.lock().unwrap().extend([sample(2, 1, 10), sample(9, 8, 10), sample(9, 1, 10)]);
+        let phase = (Duration::ZERO, Duration::from_secs(3));
+        assert_eq!(samples.window(phase.0, phase.1).times[3], Duration::from_secs(1));
+        assert_eq!(samples.sent(phase.0, phase.1).times[3], Duration::from_secs(8));
+        assert_eq!(samples.sent(phase.0, phase.1).items, 20);
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -15,8 +15,9 @@ use tokio::{
 };
 
 use crate::{
-    api::Api,
+    api::{self, Api},
     args::{Args, Scenario},
+    watch::{Pids, Watched, resident},
 };
 
 /// How long a start may take.
@@ -25,6 +26,9 @@ const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(60);
 /// Any 32 bytes: the store is thrown away.
 const ROOT_KEY: &str = "6c6f6164206c6f6164206c6f6164206c6f6164206c6f6164206c6f6164206c6f";
+
+/// Roles of a worker; each serves its figures.
+const WORKER: &str = "gateway,worker";
 
 /// What the processes of an install know and nobody else.
 const RPC_SECRET: &str = "known-to-the-load-test-alone";
@@ -41,7 +45,9 @@ pub struct Server {
     /// The install's first admin key; only the first start prints it.
     pub admin_key: Option<String>,
     /// Where SQLite keeps its file.
-    pub data: PathBuf,
+    data: PathBuf,
+    /// Every process that was ever started.
+    every: Pids,
 }
 
 struct Process {
@@ -58,17 +64,47 @@ impl Server {
         let data = args.work.join("data");
         std::fs::create_dir_all(&args.work)?;
         let mut processes = Vec::new();
-        let first = (args.workers > 0).then_some("gateway,delivery,consent");
+        let first = (args.workers() > 0).then_some("gateway,delivery,consent");
         processes.push(Process::start(args, first).await?);
-        for _ in 0..args.workers {
-            // Each serves its figures.
-            processes.push(Process::start(args, Some("gateway,worker")).await?);
+        for _ in 0..args.workers() {
+            processes.push(Process::start(args, Some(WORKER)).await?);
         }
         let first = processes.first().context("nothing was started")?;
         let (url, admin_key) = (first.url.clone(), first.admin_key.clone());
         let pids = processes.iter().map(|process| process.pid).collect();
         let urls = processes.iter().map(|process| process.url.clone()).collect();
-        Ok(Self { processes, pids, urls, url, admin_key, data })
+        let every = Pids::default();
+        processes.iter().for_each(|process| every.add(process.pid));
+        Ok(Self { processes, pids, urls, url, admin_key, data, every })
+    }
+
+    /// Ends the process in this place in order and waits.
+    pub async fn stop_worker(&mut self, place: usize) -> anyhow::Result<()> {
+        let process = self.processes.remove(place);
+        self.urls.remove(place);
+        self.pids.remove(place);
+        process.stop().await
+    }
+
+    /// One more worker; waits until it listens.
+    pub async fn start_worker(&mut self, args: &Args) -> anyhow::Result<()> {
+        let process = Process::start(args, Some(WORKER)).await?;
+        self.every.add(process.pid);
+        self.urls.push(process.url.clone());
+        self.pids.push(process.pid);
+        self.processes.push(process);
+        Ok(())
+    }
+
+    /// Whom to look at while it runs.
+    pub fn watched(&self, args: &Args) -> Watched {
+        Watched::new(self.every.clone(), args.postgres.as_deref(), &self.data)
+    }
+
+    /// What its processes hold in memory, in bytes.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        let each = self.pids.iter().map(|pid| resident(*pid).context("the server is gone"));
+        each.sum()
     }
 
     /// Ends it in order and waits.
@@ -77,6 +113,25 @@ impl Server {
             process.stop().await?;
         }
         Ok(())
+    }
+
+    /// The metrics once all messages have ended.
+    pub async fn settled(&self) -> anyhow::Result<String> {
+        let patience = Instant::now() + Duration::from_secs(60);
+        loop {
+            let page = self.metrics().await?;
+            let open = api::sum(&page, "parcours_messages_requested_total")
+                .saturating_sub(api::sum(&page, "parcours_messages_ended_total"));
+            if open == 0 || Instant::now() > patience {
+                return Ok(page);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// The value of a metric, of all its processes together.
+    pub async fn metric(&self, name: &str) -> anyhow::Result<u64> {
+        Ok(api::sum(&self.metrics().await?, name))
     }
 
     /// The metrics pages of all its processes, one after another.
@@ -117,7 +172,7 @@ impl Process {
             command.args(["--roles", roles, "--rpc-listen", "127.0.0.1:0"]);
             command.args(["--rpc-secret", RPC_SECRET]);
         }
-        if matches!(args.scenario, Scenario::Actors) {
+        if matches!(args.scenario, Scenario::Actors | Scenario::Pending) {
             // What is freed goes back at once, so that what is resident is what is held.
             command.env("MIMALLOC_PURGE_DELAY", "0");
         }

@@ -24,12 +24,12 @@ use crate::{
     api,
     args::Args,
     brands::{self, Brand},
-    plot::{self, Panel},
-    report::{Table, ms},
+    plot,
+    report::{self, Table},
     samples::Samples,
     server::Server,
     traffic::Crowd,
-    watch::{Reading, Watch, Watched, database_of},
+    watch::{Reading, Watch},
 };
 
 /// What all senders share.
@@ -51,38 +51,33 @@ struct Sender {
 
 /// Runs the scenario.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    if args.users == 0 || args.contacts < args.users * args.brands || args.brands == 0 {
+    if args.users == 0 || args.contacts() < args.users * args.brands || args.brands == 0 {
         bail!("every sender needs a contact of every brand: --contacts >= --users x --brands");
     }
     let server = Server::start(args).await?;
     let brands = brands::make(&server, args.brands).await?;
-    brands::identify(args, &brands, 0..args.contacts).await?;
+    brands::identify(args, &brands, &brands::spread(&brands, 0..args.contacts())).await?;
     let load = Arc::new(Load {
         brands,
         samples: Samples::new(),
         users: args.users,
-        contacts: args.contacts,
+        contacts: args.contacts(),
         batch: args.batch,
         tickets: AtomicUsize::new(0),
     });
-    let watched = Watched {
-        server: server.pids.clone(),
-        database: args.postgres.as_deref().and_then(database_of),
-        log: server.data.join("parcours.sqlite-wal"),
-    };
-    let watch = Watch::start(watched, load.samples.began());
+    let watch = Watch::start(server.watched(args), load.samples.began());
     let started = server.metrics().await?;
     attack(args, &server.url, &load).await?;
     let from = Duration::from_secs(args.warm_up);
     let readings = watch.window(from, from + args.measured());
-    let ended = settled(&server).await?;
+    let ended = server.settled().await?;
     report(args, &load, &readings, (&started, &ended))?;
     server.stop().await
 }
 
 /// Lets goose send.
 async fn attack(args: &Args, url: &str, load: &Arc<Load>) -> anyhow::Result<()> {
-    let run_time = format!("{}s", args.warm_up + args.seconds + 1);
+    let run_time = format!("{}s", args.warm_up + args.seconds() + 1);
     let users = args.users.to_string();
     let mut options = vec!["--host", url, "--users", &users, "--increase-rate", &users];
     options.extend([
@@ -149,20 +144,6 @@ async fn sent(user: &mut GooseUser, load: Arc<Load>) -> TransactionResult {
     Ok(())
 }
 
-/// The metrics once all messages have ended.
-async fn settled(server: &Server) -> anyhow::Result<String> {
-    let patience = Instant::now() + Duration::from_secs(60);
-    loop {
-        let page = server.metrics().await?;
-        let open = api::sum(&page, "parcours_messages_requested_total")
-            .saturating_sub(api::sum(&page, "parcours_messages_ended_total"));
-        if open == 0 || Instant::now() > patience {
-            return Ok(page);
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
 fn report(
     args: &Args,
     load: &Load,
@@ -173,11 +154,9 @@ fn report(
         bail!("nothing was measured: --seconds is too short");
     };
     let counted = |name| api::sum(ended, name) - api::sum(started, name);
-    let whole = load.samples.window(Duration::ZERO, Duration::MAX);
+    let whole = load.samples.whole();
     let applied = counted("parcours_events_applied_total");
-    if u64::try_from(whole.items) != Ok(applied) && whole.errors == 0 {
-        bail!("{} events were acknowledged and the server applied {applied}", whole.items);
-    }
+    report::agree(&[&whole], applied)?;
     let found = load.samples.window(first.at, last.at);
     let seconds = (last.at - first.at).as_secs_f64();
     let mut table = Table::default();
@@ -186,12 +165,15 @@ fn report(
         "load",
         format!(
             "{} brands, {} contacts, {} senders, batches of {}",
-            args.brands, args.contacts, args.users, args.batch
+            args.brands,
+            args.contacts(),
+            args.users,
+            args.batch
         ),
     );
-    if args.workers > 0 {
+    if args.workers() > 0 {
         let redis = if args.redis.is_some() { "with" } else { "without" };
-        let processes = format!("gateway and delivery; workers: {}; {redis} Redis", args.workers);
+        let processes = format!("gateway and delivery; workers: {}; {redis} Redis", args.workers());
         table.row("processes", processes);
     }
     table.row("measured", format!("{seconds:.1} s after {} s of warm-up", args.warm_up));
@@ -199,8 +181,7 @@ fn report(
     table.row("events acknowledged", found.items.to_string());
     table.row("  whole run: acknowledged, applied", format!("{}, {applied}", whole.items));
     table.row("errors", found.errors.to_string());
-    let [p50, p95, p99, most] = found.times.map(ms);
-    table.row("batch answered, ms", format!("p50 {p50}  p95 {p95}  p99 {p99}  max {most}"));
+    table.row("batch answered, ms", report::times(&found));
     table.cost((first, last), found.items, "event");
     table.row("contacts activated", counted("parcours_actors_started_total").to_string());
     table.row(
@@ -222,18 +203,7 @@ fn report(
 fn draw(args: &Args, load: &Load, readings: &[Reading]) -> anyhow::Result<()> {
     let from = Duration::from_secs(args.warm_up);
     let each = load.samples.seconds(from, from + args.measured());
-    let times =
-        |place: usize| each.iter().map(|one| one.times[place].as_secs_f64() * 1e3).collect();
-    let panels = [
-        Panel {
-            title: "durable events/s".to_owned(),
-            lines: vec![("events/s", each.iter().map(|one| one.items as f64).collect())],
-        },
-        Panel {
-            title: "batch answered, ms".to_owned(),
-            lines: vec![("p50", times(0)), ("p95", times(1)), ("p99", times(2))],
-        },
-    ];
+    let panels = report::panels("durable events/s", "batch answered, ms", &each);
     let marks: Vec<f64> = readings
         .windows(2)
         .filter(|pair| pair[1].log_restarts != pair[0].log_restarts)

@@ -105,13 +105,18 @@ impl Crowd {
         (own, users): (usize, usize),
         contacts: usize,
     ) -> Self {
-        let people: Vec<Person> = (brand..contacts)
+        let people = (brand..contacts)
             .step_by(brands)
             .enumerate()
             .filter(|(place, _)| place % users == own)
             .map(|(_, number)| Person { brand, number })
             .collect();
-        let seed = (brand * users + own) as u64;
+        Self::of(people, brand * users + own)
+    }
+
+    /// These people, of one brand; `turn` tells senders apart.
+    pub fn of(people: Vec<Person>, turn: usize) -> Self {
+        let seed = turn as u64;
         Self { in_cart: vec![false; people.len()], people, dice: Dice::new(seed) }
     }
 

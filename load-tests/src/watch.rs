@@ -37,15 +37,38 @@ pub struct Reading {
     pub log_restarts: u32,
 }
 
+/// Process ids that grow in number while somebody looks.
+#[derive(Clone, Debug, Default)]
+pub struct Pids(Arc<Mutex<Vec<u32>>>);
+
+impl Pids {
+    /// One more.
+    pub fn add(&self, pid: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
+    }
+
+    fn all(&self) -> Vec<u32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Whom to look at.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// The server's processes.
-    pub server: Vec<u32>,
+    /// The server's processes, those that are gone too.
+    server: Pids,
     /// Our PostgreSQL database's name.
-    pub database: Option<String>,
+    database: Option<String>,
     /// SQLite's log.
-    pub log: PathBuf,
+    log: PathBuf,
+}
+
+impl Watched {
+    /// These processes, that database, and SQLite's log in that folder.
+    pub fn new(server: Pids, postgres: Option<&str>, data: &Path) -> Self {
+        let database = postgres.and_then(database_of);
+        Self { server, database, log: data.join("parcours.sqlite-wal") }
+    }
 }
 
 /// Looks once a second until it is dropped.
@@ -87,16 +110,23 @@ impl Watch {
 /// Remembers processes that are gone: what they used counts on.
 struct Eye {
     watched: Watched,
+    /// By process of the server: the last reading.
+    server: HashMap<u32, u64>,
     /// By process of the database: whether it is a backend, and the last reading.
     database: HashMap<u32, (bool, u64)>,
 }
 
 impl Eye {
     fn new(watched: Watched) -> Self {
-        Self { watched, database: HashMap::new() }
+        Self { watched, server: HashMap::new(), database: HashMap::new() }
     }
 
     fn look(&mut self, at: Duration) -> Reading {
+        for pid in self.watched.server.all() {
+            if let Some(us) = cpu_us(pid) {
+                self.server.insert(pid, us);
+            }
+        }
         if let Some(name) = &self.watched.database {
             for (pid, backend) in processes_of(name) {
                 if let Some(us) = cpu_us(pid) {
@@ -109,7 +139,7 @@ impl Eye {
         };
         Reading {
             at,
-            server_us: self.watched.server.iter().filter_map(|pid| cpu_us(*pid)).sum(),
+            server_us: self.server.values().sum(),
             backends_us: of(true),
             background_us: of(false),
             own_us: cpu_us(std::process::id()).unwrap_or(0),
@@ -120,7 +150,7 @@ impl Eye {
 }
 
 /// The database's name in a PostgreSQL URL.
-pub fn database_of(url: &str) -> Option<String> {
+fn database_of(url: &str) -> Option<String> {
     let path = url.split_once("://")?.1.split_once('/')?.1;
     Some(path.split(['?', '/']).next()?.to_owned()).filter(|name| !name.is_empty())
 }
