@@ -285,10 +285,10 @@ impl Fold {
             return Ok(());
         }
         let due_at = state.wakes_at;
-        let step = state.step.clone();
+        let told = Told::timer((run, seq), &state.step, due_at);
         self.step(&Input::Timer { run, seq }, &format!("timer:{run}"), ctx)?;
         self.settlement.fired.push(due_at);
-        self.settlement.spans.extend(Told::timer((run, seq), &step, due_at));
+        self.settlement.spans.extend(told);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use parcours_domain::{
 use parcours_journey::RunRow;
 use parcours_store::{
     ClickRef, Cursor, DotAnswer, MailboxPut, MessageFilter, NewEvent, Page, PageRequest,
-    QuarantineEntry, Requeued, RunFilter, Store, StoreError, TimelineItem,
+    QuarantineEntry, Reached, Requeued, RunFilter, Store, StoreError, TimelineItem,
 };
 use side_support::*;
 
@@ -326,8 +326,30 @@ async fn counters_read_the_same_before_and_after_folding(store: Store) {
     assert_eq!((skipped.value, skipped.day), (3, START.utc_day()));
     assert!(shop.store.admin().fold_counters(2).await.unwrap() > 0);
     assert_eq!(brand.counters(0).await.unwrap(), before);
-    while shop.store.admin().fold_counters(100).await.unwrap() > 0 {}
+    // So does who reads for several brands: each its own, from a day on.
+    let admin = shop.store.admin();
+    let other = admin.create_brand("another", "quiet", START).await.unwrap();
+    let seen = async |reached, from_day| {
+        let counted = admin.counted(reached, from_day).await.unwrap();
+        assert!(counted.iter().all(|one| one.tenant == brand.tenant()));
+        let mut counted: Vec<_> = counted.into_iter().map(|one| one.counted).collect();
+        counted.sort_by(|one, two| (&one.name, one.day).cmp(&(&two.name, two.day)));
+        counted
+    };
+    let of_brand = admin.brand(brand.tenant()).await.unwrap().unwrap().organisation;
+    let of_other = admin.brand(other).await.unwrap().unwrap().organisation;
+    for reached in
+        [Reached::Install, Reached::Organisation(of_brand), Reached::Brand(brand.tenant())]
+    {
+        assert_eq!(seen(reached, START.utc_day()).await, before, "{reached:?}");
+        assert_eq!(seen(reached, START.utc_day() + 1).await, [], "{reached:?}");
+    }
+    for reached in [Reached::Organisation(of_other), Reached::Brand(other)] {
+        assert_eq!(seen(reached, 0).await, [], "{reached:?}");
+    }
+    while admin.fold_counters(100).await.unwrap() > 0 {}
     assert_eq!(brand.counters(0).await.unwrap(), before);
+    assert_eq!(seen(Reached::Install, 0).await, before);
 }
 
 async fn the_table_counts_the_records(store: Store) {

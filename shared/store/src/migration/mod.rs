@@ -34,134 +34,102 @@ const TABLES_PAUSE: Duration = Duration::from_millis(200);
 /// Queue tables: small, and every row is deleted soon. PostgreSQL must vacuum them early.
 const QUEUES: [&str; 4] = ["timer", "inbox", "send_queue", "leaf_pending"];
 
-struct V1;
+/// A migration: a text for both databases, and what only PostgreSQL gets after it.
+struct Step {
+    name: &'static str,
+    text: &'static str,
+    besides: Besides,
+}
 
-impl MigrationName for V1 {
+#[derive(Clone, Copy)]
+enum Besides {
+    Nothing,
+    /// How the first tables are stored and cleaned.
+    Storage,
+    /// The wall between brands, with a gap where processes of the version before may be.
+    Wall,
+    /// The wall anew, around tables that have come.
+    WallAnew,
+}
+
+const STEPS: [Step; 4] = [
+    Step { name: "v1", text: include_str!("v1.sql"), besides: Besides::Storage },
+    // Several workers: where each is reached, and whether it is leaving.
+    Step { name: "v2", text: include_str!("v2.sql"), besides: Besides::Nothing },
+    // The wall between brands: roles, policies, grants (see [`crate::wall`]).
+    Step { name: "v3", text: "", besides: Besides::Wall },
+    // Quotas of brands.
+    Step { name: "v4", text: include_str!("v4.sql"), besides: Besides::WallAnew },
+];
+
+impl MigrationName for Step {
     fn name(&self) -> &str {
-        "v1"
+        self.name
     }
 }
 
 #[async_trait]
-impl MigrationTrait for V1 {
+impl MigrationTrait for Step {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let on = manager.get_connection();
-        let text = include_str!("v1.sql");
-        let statements = match on.get_database_backend() {
-            DbBackend::Postgres => translate::for_postgres(text),
-            DbBackend::Sqlite => translate::for_sqlite(text),
-            other => {
-                return Err(DbErr::BackendNotSupported { db: other.as_str(), ctx: "migrations" });
+        match on.get_database_backend() {
+            DbBackend::Postgres => {
+                execute(on, &translate::for_postgres(self.text)).await?;
+                self.besides.apply(on).await
             }
-        };
-        on.execute_unprepared(&statements.join(";\n")).await?;
-        if on.get_database_backend() == DbBackend::Postgres {
-            for queue in QUEUES {
-                on.execute_unprepared(&format!(
-                    "ALTER TABLE {queue} SET (autovacuum_vacuum_scale_factor = 0.01, \
-                     autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)"
-                ))
-                .await?;
-            }
-            on.execute_unprepared("ALTER TABLE contact_state SET (fillfactor = 80)").await?;
+            DbBackend::Sqlite => execute(on, &translate::for_sqlite(self.text)).await,
+            other => Err(DbErr::BackendNotSupported { db: other.as_str(), ctx: "migrations" }),
         }
-        Ok(())
+    }
+}
+
+async fn execute(on: &impl ConnectionTrait, statements: &[String]) -> Result<(), DbErr> {
+    on.execute_unprepared(&statements.join(";\n")).await.map(|_| ())
+}
+
+impl Besides {
+    async fn apply(self, on: &impl ConnectionTrait) -> Result<(), DbErr> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Storage => {
+                let mut statements: Vec<_> = QUEUES
+                    .map(|queue| {
+                        format!(
+                            "ALTER TABLE {queue} SET (autovacuum_vacuum_scale_factor = 0.01, \
+                         autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)"
+                        )
+                    })
+                    .into();
+                statements.push("ALTER TABLE contact_state SET (fillfactor = 80)".to_owned());
+                execute(on, &statements).await
+            }
+            Self::Wall => {
+                let in_use = wall::gap::in_use(on).await?;
+                wall::raise(on).await?;
+                if in_use { wall::gap::leave(on).await } else { Ok(()) }
+            }
+            Self::WallAnew => wall::raise(on).await,
+        }
     }
 }
 
 #[cfg(test)]
 pub(crate) fn sqlite_schema() -> String {
-    let texts = [include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v4.sql")];
-    texts.map(|text| translate::for_sqlite(text).join(";\n")).join(";\n")
-}
-
-/// Several workers: where each is reached, and whether it is leaving.
-struct V2;
-
-impl MigrationName for V2 {
-    fn name(&self) -> &str {
-        "v2"
-    }
-}
-
-#[async_trait]
-impl MigrationTrait for V2 {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let on = manager.get_connection();
-        let text = include_str!("v2.sql");
-        let statements = match on.get_database_backend() {
-            DbBackend::Postgres => translate::for_postgres(text),
-            _ => translate::for_sqlite(text),
-        };
-        on.execute_unprepared(&statements.join(";\n")).await.map(|_| ())
-    }
-}
-
-/// The wall between brands, on PostgreSQL: roles, policies, grants (see [`crate::wall`]).
-struct V3;
-
-impl MigrationName for V3 {
-    fn name(&self) -> &str {
-        "v3"
-    }
-}
-
-#[async_trait]
-impl MigrationTrait for V3 {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let on = manager.get_connection();
-        match on.get_database_backend() {
-            DbBackend::Postgres => {
-                let in_use = wall::gap::in_use(on).await?;
-                wall::raise(on).await?;
-                if in_use {
-                    wall::gap::leave(on).await?;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Quotas of brands; behind the wall like all that is a brand's.
-struct V4;
-
-impl MigrationName for V4 {
-    fn name(&self) -> &str {
-        "v4"
-    }
-}
-
-#[async_trait]
-impl MigrationTrait for V4 {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let on = manager.get_connection();
-        let text = include_str!("v4.sql");
-        match on.get_database_backend() {
-            DbBackend::Postgres => {
-                on.execute_unprepared(&translate::for_postgres(text).join(";\n")).await?;
-                wall::raise(on).await
-            }
-            _ => {
-                let statements = translate::for_sqlite(text).join(";\n");
-                on.execute_unprepared(&statements).await.map(|_| ())
-            }
-        }
-    }
+    let texts = STEPS.iter().map(|step| translate::for_sqlite(step.text).join(";\n"));
+    texts.collect::<Vec<_>>().join(";\n")
 }
 
 struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(V1), Box::new(V2), Box::new(V3), Box::new(V4)]
+        STEPS.into_iter().map(|step| Box::new(step) as Box<dyn MigrationTrait>).collect()
     }
 }
 
 /// The migrations of this build, in order.
 pub(crate) fn names() -> Vec<String> {
-    Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
+    STEPS.iter().map(|step| step.name.to_owned()).collect()
 }
 
 /// Migrations of tables that are in no dump and no backup.

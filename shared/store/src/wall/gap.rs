@@ -5,8 +5,9 @@
 //! gap: one more policy on each table, for the login itself, that lets everything through. Whoever
 //! says for whom he is stands before the wall from the first moment on. Every process that knows of
 //! the wall looks every [`LOOK_EVERY`] whether a session of the version before is still there; who
-//! finds none closes the gap. A process of the version before cannot come back then: it refuses a
-//! schema that is newer than itself.
+//! finds none closes the gap. A process of the version before does not start any more then, because
+//! it refuses a schema that is newer than itself; one that runs and had no session at that moment
+//! sees no rows from then on, and refuses every key.
 
 use std::time::Duration;
 
