@@ -214,7 +214,7 @@ impl Handler<Run> for ContactActor {
         let works = std::mem::take(&mut self.pending);
         // From here on a new wake has something new to say.
         self.shared.wake_queued.store(false, Ordering::Release);
-        let bulk_only = works.iter().all(|work| matches!(work, Work::Wake { bulk: Some(_), .. }));
+        let bulk_only = works.iter().all(|work| matches!(work, Work::Wake { bulk: true, .. }));
         let cycle = async move {
             let end = contact.cycle(works).await;
             (contact, end)

@@ -12,8 +12,10 @@ pub const INBOX_ROWS_PER_LOAD: usize = 256;
 pub const SWEEP_ROWS_MAX: usize = 1_000;
 /// Contacts in one group commit of the store: what the bulk lane's share is a share of.
 pub const BATCH_CONTACTS: usize = 512;
-/// The share of a batch that the bulk lane may take while live work waits, in percent.
+/// The share that the bulk lane may have of all that is under way beside live work, in percent.
 pub const BULK_SHARE_PERCENT: usize = 30;
+/// Contacts of the bulk lane that may be under way however little live work there is.
+pub const BULK_LEAST: usize = 16;
 
 /// How a worker runs.
 #[derive(Clone, Debug)]

@@ -149,7 +149,7 @@ impl Contact {
 pub(crate) enum Held {
     Permit(Permit),
     Timer(TimerGuard),
-    Wake(Option<Permit>, Permit),
+    Wake([Permit; 2]),
 }
 
 /// Why an input is set aside.

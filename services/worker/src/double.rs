@@ -392,14 +392,11 @@ impl Durable for Double {
         &self,
         marks: InboxMarks,
         (limit, _): (usize, usize),
-    ) -> Result<(Vec<InboxContact>, InboxMarks), StoreError> {
+    ) -> Result<(Vec<InboxFound>, InboxMarks), StoreError> {
         let inner = self.inner();
         let waiting = inner.contacts.iter().filter(|(_, row)| !row.inbox.is_empty());
-        let found = |(id, _): (&ContactId, &Row)| InboxContact {
-            tenant: TENANT,
-            contact: *id,
-            bulk: false,
-        };
+        let found =
+            |(id, _): (&ContactId, &Row)| InboxFound { tenant: TENANT, contact: *id, bulk: false };
         Ok((waiting.map(found).take(limit).collect(), marks))
     }
 }

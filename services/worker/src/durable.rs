@@ -9,8 +9,8 @@ use parcours_domain::{
 };
 use parcours_queue::TimerEntry;
 pub use parcours_store::{
-    CommitOutcome, ContactCommit, HeldShards, InboxMarks, InboxRow, KnownKey, LoadWhat, Loaded,
-    NewAddress, NewEvent, NewInbox, NewMessage, NewQuarantine, TimerChange, TimerCursor,
+    CommitOutcome, ContactCommit, HeldShards, InboxFound, InboxMarks, InboxRow, KnownKey, LoadWhat,
+    Loaded, NewAddress, NewEvent, NewInbox, NewMessage, NewQuarantine, TimerChange, TimerCursor,
 };
 use parcours_store::{
     Committer, DocumentHead, DocumentRow, DocumentStatus, LoadKey, Loader, Store, StoreError,
@@ -48,17 +48,6 @@ pub struct PublishedHead {
     pub body: String,
     /// The compiled plan of a journey.
     pub compiled: Option<Vec<u8>>,
-}
-
-/// A contact with inbox rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InboxContact {
-    /// The brand.
-    pub tenant: TenantId,
-    /// The contact.
-    pub contact: ContactId,
-    /// Whether all of its rows are in the bulk lane.
-    pub bulk: bool,
 }
 
 /// A live run without a timer.
@@ -154,7 +143,7 @@ pub trait Durable: Send + Sync {
         &self,
         marks: InboxMarks,
         limits: (usize, usize),
-    ) -> Result<(Vec<InboxContact>, InboxMarks), StoreError>;
+    ) -> Result<(Vec<InboxFound>, InboxMarks), StoreError>;
 }
 
 /// The store itself.
@@ -324,12 +313,9 @@ impl Durable for StoreDurable {
         &self,
         marks: InboxMarks,
         (live, bulk): (usize, usize),
-    ) -> Result<(Vec<InboxContact>, InboxMarks), StoreError> {
+    ) -> Result<(Vec<InboxFound>, InboxMarks), StoreError> {
         let (sweep, limits) = (self.sweep.clone(), (live as u64, bulk as u64));
-        let (rows, marks) =
-            self.at_home(async move { sweep.inbox_contacts(marks, limits).await }).await?;
-        let found = |(tenant, contact, lane)| InboxContact { tenant, contact, bulk: lane > 0 };
-        Ok((rows.into_iter().map(found).collect(), marks))
+        self.at_home(async move { sweep.inbox_contacts(marks, limits).await }).await
     }
 }
 

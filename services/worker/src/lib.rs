@@ -22,6 +22,7 @@ mod double;
 mod durable;
 mod fold;
 mod hosts;
+mod inbox;
 mod item;
 mod loops;
 mod message;
@@ -33,9 +34,9 @@ mod work;
 mod worker;
 
 pub use config::{
-    BATCH_CONTACTS, BULK_SHARE_PERCENT, FOLD_INPUTS_MAX, INBOX_ROWS_PER_LOAD, RETRIES_MAX,
-    SWEEP_ROWS_MAX, WorkerConfig,
+    BATCH_CONTACTS, BULK_LEAST, BULK_SHARE_PERCENT, FOLD_INPUTS_MAX, INBOX_ROWS_PER_LOAD,
+    RETRIES_MAX, SWEEP_ROWS_MAX, WorkerConfig,
 };
-pub use durable::{Durable, InboxContact, Published, PublishedHead, StoredKey, StuckRun};
+pub use durable::{Durable, Published, PublishedHead, StoredKey, StuckRun};
 pub use fold::StepFn;
 pub use worker::{Worker, WorkerCounts, WorkerError, WorkerHandle, WorkerParts};

@@ -16,9 +16,9 @@ use tokio::{
 };
 
 use crate::{
-    config::{BATCH_CONTACTS, BULK_SHARE_PERCENT, SWEEP_ROWS_MAX, WorkerConfig},
+    config::{SWEEP_ROWS_MAX, WorkerConfig},
     contact::Deps,
-    durable::{Durable, InboxMarks, StuckRun, TimerMark},
+    durable::{Durable, StuckRun, TimerMark},
     registry::Registry,
     work::{TimersInFlight, Work},
 };
@@ -173,34 +173,6 @@ impl Loops {
         }
     }
 
-    /// Wakes contacts with inbox rows; ends when told.
-    pub(crate) async fn run_inbox(self: Arc<Self>) {
-        let mut stop = self.stop.clone();
-        let mut marks = InboxMarks::default();
-        let mut tick = interval(self.config.sweep_period);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                () = self.sweep_inbox.notified() => {}
-                _ = stop.wait_for(|stop| *stop) => return,
-            }
-            let busy = self.registry.gauge.hold();
-            let live = self.registry.gauge.used() > self.registry.bulk.used();
-            let limits = (SWEEP_ROWS_MAX, bulk_room(live, self.registry.bulk.used()));
-            match self.deps.durable.inbox_contacts(marks, limits).await {
-                Ok((contacts, next)) => {
-                    marks = next;
-                    for found in contacts {
-                        self.registry.wake((found.tenant, found.contact), found.bulk);
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "the inbox sweep failed; it comes again"),
-            }
-            drop(busy);
-        }
-    }
-
     /// Looks for live runs that nothing will wake, sets their timers again, and takes timers up
     /// again that were left held; ends when told.
     pub(crate) async fn run_repair(self: Arc<Self>) {
@@ -290,19 +262,12 @@ const fn mark_of(entry: &TimerEntry) -> TimerMark {
     (entry.due_at, entry.run)
 }
 
-/// How many more bulk contacts may be woken: all of a batch while nothing else is there, a stated
-/// share of it while live work waits.
-fn bulk_room(live_waits: bool, bulk_under_way: usize) -> usize {
-    let share = if live_waits { BATCH_CONTACTS * BULK_SHARE_PERCENT / 100 } else { BATCH_CONTACTS };
-    share.saturating_sub(bulk_under_way)
-}
-
 #[cfg(test)]
 mod tests {
     use parcours_domain::RunId;
     use parcours_queue::TimerEntry;
 
-    use super::{bulk_room, due_round, mark_of};
+    use super::{due_round, mark_of};
     use crate::double::{Double, TENANT, at, contact};
 
     #[tokio::test]
@@ -324,13 +289,5 @@ mod tests {
         assert_eq!(turns, [1, 2, 3, 1, 2, 3]);
         let all = due_round(&*double, at(10), mark, 10).await.unwrap();
         assert_eq!(all.len(), 3);
-    }
-
-    #[test]
-    fn bulk_work_takes_at_most_its_share_while_live_work_waits() {
-        assert_eq!(bulk_room(false, 0), 512);
-        assert_eq!(bulk_room(true, 0), 153);
-        assert_eq!(bulk_room(true, 150), 3);
-        assert_eq!(bulk_room(true, 400), 0);
     }
 }

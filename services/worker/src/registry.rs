@@ -31,6 +31,23 @@ const PARTS: usize = 64;
 /// A contact of a brand.
 pub(crate) type ContactKey = (TenantId, ContactId);
 
+/// Contacts that were told of inbox rows and are not done, by the lane of the rows.
+pub(crate) struct Lanes {
+    pub(crate) live: Arc<Gauge>,
+    pub(crate) bulk: Arc<Gauge>,
+}
+
+/// What came of waking a contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// It looks into its inbox.
+    Now,
+    /// It was told before and has not looked yet.
+    Already,
+    /// There is no room now, or its shard is not held here; a sweep will tell, here or there.
+    Not,
+}
+
 /// A message was not taken, and why.
 pub(crate) enum NotTaken {
     /// The contact's mailbox is full.
@@ -64,7 +81,7 @@ pub(crate) struct Registry {
     mailbox: usize,
     limits: Limits,
     pub(crate) gauge: Arc<Gauge>,
-    pub(crate) bulk: Arc<Gauge>,
+    pub(crate) lanes: Lanes,
     generation: AtomicU64,
     live: AtomicUsize,
     died: AtomicU64,
@@ -76,7 +93,7 @@ impl Registry {
         deps: Arc<Deps>,
         hosts: Vec<ArbiterHandle>,
         (mailbox, limits): (usize, Limits),
-        (gauge, bulk): (Arc<Gauge>, Arc<Gauge>),
+        (gauge, lanes): (Arc<Gauge>, Lanes),
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -86,7 +103,7 @@ impl Registry {
             mailbox,
             limits,
             gauge,
-            bulk,
+            lanes,
             generation: AtomicU64::new(0),
             live: AtomicUsize::new(0),
             died: AtomicU64::new(0),
@@ -112,27 +129,27 @@ impl Registry {
         hand_over(entry, work).map_err(|error| full(error.into_inner().0))
     }
 
-    /// Tells a contact that it has inbox rows. False: there is no room now, or its shard is not held
-    /// here; a sweep will tell, here or there.
-    pub(crate) fn wake(&self, key: ContactKey, bulk: bool) -> bool {
-        let Some(permit) = self.gauge.take(1) else { return false };
-        let bulk = if bulk {
-            match self.bulk.take(1) {
-                Some(permit) => Some(permit),
-                None => return false,
-            }
-        } else {
-            None
+    /// Tells a contact that it has inbox rows.
+    pub(crate) fn wake(&self, key: ContactKey, bulk: bool) -> Woken {
+        let lane = if bulk { &self.lanes.bulk } else { &self.lanes.live };
+        let (Some(permit), Some(place)) = (self.gauge.take(1), lane.take(1)) else {
+            return Woken::Not;
         };
         let queued = {
             let mut part = self.part(key);
             if !self.deps.holds(key.1) {
-                return false;
+                return Woken::Not;
             }
             let entry = part.entry(key).or_insert_with(|| self.activate(key));
             entry.address.connected() && entry.shared.wake_queued.swap(true, Ordering::AcqRel)
         };
-        queued || self.send(key, Work::Wake { bulk, permit }).is_ok()
+        if queued {
+            return Woken::Already;
+        }
+        match self.send(key, Work::Wake { bulk, permits: [permit, place] }) {
+            Ok(()) => Woken::Now,
+            Err(_) => Woken::Not,
+        }
     }
 
     /// Forgets an actor that wants to leave; false when something is on its way to it.

@@ -27,7 +27,7 @@ pub(crate) enum Work {
     /// A live run has no timer: set it again from the state.
     Repair { run: RunId, permit: Permit },
     /// Inbox rows may be there.
-    Wake { bulk: Option<Permit>, permit: Permit },
+    Wake { bulk: bool, permits: [Permit; 2] },
 }
 
 impl Work {
@@ -61,6 +61,7 @@ pub(crate) const BUSY_SECONDS: u32 = 1;
 pub(crate) struct Gauge {
     used: AtomicUsize,
     holds: AtomicUsize,
+    taken: AtomicUsize,
     max: usize,
     /// Told whenever something is given back.
     pub(crate) given_back: Notify,
@@ -71,6 +72,7 @@ impl Gauge {
         Arc::new(Self {
             used: AtomicUsize::new(0),
             holds: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
             max,
             given_back: Notify::new(),
         })
@@ -82,8 +84,14 @@ impl Gauge {
             .try_update(Ordering::AcqRel, Ordering::Acquire, |used| {
                 used.checked_add(n).filter(|sum| *sum <= self.max)
             })
-            .ok()
-            .map(|_| Permit { gauge: Arc::clone(self), n })
+            .ok()?;
+        self.taken.fetch_add(n, Ordering::AcqRel);
+        Some(Permit { gauge: Arc::clone(self), n })
+    }
+
+    /// Room that was ever taken; begins anew after the largest number.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Acquire)
     }
 
     /// For a loop that must not look idle while it works; takes no room.

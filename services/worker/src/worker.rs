@@ -23,7 +23,7 @@ use crate::{
     fold::StepFn,
     hosts::Hosts,
     loops::Loops,
-    registry::Registry,
+    registry::{Lanes, Registry},
     work::{BUSY_SECONDS, Gauge, Replies, TimersInFlight, Work},
 };
 
@@ -117,11 +117,12 @@ pub(crate) async fn start_on(
     });
     let gauge = Gauge::new(config.in_flight_max);
     let limits = Limits { pending: config.mailbox, idle: config.idle_passivate };
+    let lanes = Lanes { live: Gauge::new(config.in_flight_max), bulk: Gauge::new(BATCH_CONTACTS) };
     let registry = Registry::new(
         Arc::clone(&deps),
         hosts.handles(),
         (config.mailbox, limits),
-        (Arc::clone(&gauge), Gauge::new(BATCH_CONTACTS)),
+        (Arc::clone(&gauge), lanes),
     );
     let (stop, stopped) = watch::channel(false);
     let loops = Arc::new(Loops {

@@ -43,5 +43,5 @@ pub use loader::{InboxRow, KeyQuestion, KnownKey, LoadKey, LoadWhat, Loaded, Loa
 pub use shard::{HeldShards, ShardOwner, ShardTimes};
 pub use side::*;
 pub use store::{RootKeySource, SHARDS_DEFAULT, Store, StoreConfig, StoredClock, TenantStore};
-pub use sweep::{InboxMarks, StuckRun, Sweep, SweepCounts, TimerCursor, TimerRow};
+pub use sweep::{InboxFound, InboxMarks, StuckRun, Sweep, SweepCounts, TimerCursor, TimerRow};
 pub use watch::{BatchEnd, Watcher};

@@ -4,9 +4,9 @@
 //! inbox rows of a contact that ended meanwhile); each pass is bounded by the caller's limit and goes
 //! on from a mark; what a worker sweeps for itself is in its own shards.
 
-use std::collections::HashSet;
+mod inbox;
 
-use parcours_domain::{ContactId, InboxId, Millis, Name, RunId, TenantId, Timestamp, shard_of};
+use parcours_domain::{ContactId, Millis, Name, RunId, TenantId, Timestamp};
 
 use crate::{
     db::{Reads, Tx},
@@ -16,6 +16,8 @@ use crate::{
     store::Store,
     wall::{Door, Role},
 };
+
+pub use inbox::{InboxFound, InboxMarks};
 
 /// One timer, as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,23 +41,6 @@ pub struct TimerRow {
 /// Where a pass over a shard's timers stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerCursor(Timestamp, RunId);
-
-/// Where a pass over one lane of the inbox stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct InboxMark(InboxId, TenantId);
-
-/// Where the next pass over the inbox goes on; the default is the beginning of either lane.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InboxMarks {
-    live: Option<InboxMark>,
-    bulk: Option<InboxMark>,
-}
-
-struct InboxPlace {
-    tenant: TenantId,
-    contact: ContactId,
-    id: InboxId,
-}
 
 /// What waits, for quiescence and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -193,116 +178,6 @@ impl Sweep {
             Some(row) => row.time_opt("due_at"),
             None => Ok(None),
         }
-    }
-
-    /// Contacts of this worker's shards with waiting inbox rows, each lane on from its mark and
-    /// around its end: the lane,
-    /// at most `limits` rows of it (live, bulk), and the marks for the next pass. Rows of contacts
-    /// that ended meanwhile are handed to what those have become.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn inbox_contacts(
-        &self,
-        marks: InboxMarks,
-        (live, bulk): (u64, u64),
-    ) -> Result<(Vec<(TenantId, ContactId, i64)>, InboxMarks), StoreError> {
-        self.hand_over(live.max(bulk)).await?;
-        let (mut found, mut seen) = (Vec::new(), HashSet::new());
-        let mut next = marks;
-        let lanes = [(0_i64, &mut next.live, live), (1, &mut next.bulk, bulk)];
-        for (lane, mark, limit) in lanes {
-            let rows = self.inbox_round(lane, *mark, limit).await?;
-            if limit > 0 {
-                let full = u64::try_from(rows.len()).is_ok_and(|count| count >= limit);
-                *mark = rows.last().filter(|_| full).map(|row| InboxMark(row.id, row.tenant));
-            }
-            for InboxPlace { tenant, contact, .. } in rows {
-                if seen.insert((tenant, contact)) {
-                    found.push((tenant, contact, lane));
-                }
-            }
-        }
-        Ok((found, next))
-    }
-
-    /// A lane's rows after the mark; what room is left, from the lane's beginning up to the mark.
-    async fn inbox_round(
-        &self,
-        lane: i64,
-        mark: Option<InboxMark>,
-        limit: u64,
-    ) -> Result<Vec<InboxPlace>, StoreError> {
-        let mut rows = self.inbox_rows(lane, mark.map(|mark| (">", mark)), limit).await?;
-        let left = limit.saturating_sub(rows.len() as u64);
-        if let Some(mark) = mark
-            && left > 0
-        {
-            rows.extend(self.inbox_rows(lane, Some(("<=", mark)), left).await?);
-        }
-        Ok(rows)
-    }
-
-    async fn inbox_rows(
-        &self,
-        lane: i64,
-        bound: Option<(&str, InboxMark)>,
-        limit: u64,
-    ) -> Result<Vec<InboxPlace>, StoreError> {
-        if limit == 0 {
-            return Ok(Vec::new());
-        }
-        let mut sql = Sql::default()
-            .text("SELECT tenant_id, contact_id, id FROM inbox WHERE shard IN ")
-            .text(MINE)
-            .arg(self.store.incarnation())
-            .text(") AND lane = ")
-            .arg(lane);
-        if let Some((side, InboxMark(id, tenant))) = bound {
-            let head = format!(" AND (id, tenant_id) {side} (");
-            sql = sql.text(&head).arg(id.0).text(", ").arg(tenant.0).text(")");
-        }
-        let sql = sql.text(" ORDER BY id, tenant_id LIMIT ").arg(limit_of(limit));
-        let rows = sql.all(&self.read()).await?;
-        rows.iter()
-            .map(|row| {
-                let (tenant, contact) = (row.id("tenant_id")?, row.id("contact_id")?);
-                Ok(InboxPlace { tenant, contact, id: row.id("id")? })
-            })
-            .collect()
-    }
-
-    /// A cause may have written its row just as the contact was absorbed.
-    async fn hand_over(&self, limit: u64) -> Result<(), StoreError> {
-        let rows = Sql::default()
-            .text("SELECT i.tenant_id, i.id, c.merged_into FROM inbox i JOIN contact c ")
-            .text("ON c.tenant_id = i.tenant_id AND c.id = i.contact_id ")
-            .text("WHERE c.merged_into IS NOT NULL AND i.shard IN ")
-            .text(MINE)
-            .arg(self.store.incarnation())
-            .text(") LIMIT ")
-            .arg(limit_of(limit))
-            .all(&self.read())
-            .await?;
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let tenants = rows.iter().map(|row| row.id("tenant_id"));
-        let door = Door::of(tenants.collect::<Result<Vec<TenantId>, _>>()?);
-        let tx = self.store.db().begin(door).await?;
-        for row in rows {
-            let into: ContactId = row.id("merged_into")?;
-            let shard = i64::from(shard_of(into, self.store.shards()));
-            let tenant: TenantId = row.id("tenant_id")?;
-            let id: InboxId = row.id("id")?;
-            Sql::new(
-                "UPDATE inbox SET contact_id = $1, shard = $2 WHERE tenant_id = $3 AND id = $4",
-                vals![into.0, shard, tenant.0, id.0],
-            )
-            .run(&tx)
-            .await?;
-        }
-        tx.commit().await
     }
 
     /// Live runs without a timer.

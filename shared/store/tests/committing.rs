@@ -34,8 +34,8 @@ mod checks {
 
     use parcours_domain::{AddressHash, Channel, EventKey, QuarantineId, Timestamp};
     use parcours_store::{
-        Backend, CommitOutcome, Fault, FaultPoint, Faults, InboxMarks, NewAddress, NewDocument,
-        NewInbox, NewQuarantine, Store, StoreConfig, TimerChange,
+        Backend, CommitOutcome, Fault, FaultPoint, Faults, InboxFound, InboxMarks, NewAddress,
+        NewDocument, NewInbox, NewQuarantine, Store, StoreConfig, TimerChange,
     };
     use parcours_testkit::store::{TempPlace, temp_brand, temp_contact, temp_store};
 
@@ -205,7 +205,7 @@ mod checks {
         assert_eq!(waiting.len(), 1);
         let marks = InboxMarks::default();
         let (swept, marks) = store.sweep().inbox_contacts(marks, (10, 10)).await.unwrap();
-        assert_eq!(swept, [(tenant, bert, 0)]);
+        assert_eq!(swept, [InboxFound { tenant, contact: bert, bulk: false }]);
 
         let mut apply = state_commit(&store, (tenant, bert), 0);
         apply.inbox_done = vec![waiting[0].id];
@@ -239,7 +239,7 @@ mod checks {
         for _ in 0..3 {
             let (swept, next) = store.sweep().inbox_contacts(marks, (2, 2)).await.unwrap();
             assert_eq!(swept.len(), 2);
-            turns.extend(swept.into_iter().map(|(_, contact, _)| contact));
+            turns.extend(swept.into_iter().map(|found| found.contact));
             marks = next;
         }
         assert_eq!(turns[..3], turns[3..], "round and round");

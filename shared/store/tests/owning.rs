@@ -417,7 +417,7 @@ async fn each_worker_sweeps_its_own_shards() {
         let due = sweep.due_timers(NOW, None, 10).await.unwrap();
         assert_eq!(due.iter().map(|row| row.contact).collect::<Vec<_>>(), [contact.1]);
         let (inbox, _) = sweep.inbox_contacts(Default::default(), (10, 10)).await.unwrap();
-        assert_eq!(inbox, [(tenant, contact.1, 0)]);
+        assert_eq!(inbox.iter().map(|found| found.contact).collect::<Vec<_>>(), [contact.1]);
         assert_eq!(sweep.counts(NOW).await.unwrap().timers_due, 2, "what waits is counted for all");
     }
     b.release_shards().await;

@@ -70,9 +70,9 @@ impl Cycle<'_> {
                 self.queue.push_back(Item::Repair { run });
                 Held::Permit(permit)
             }
-            Work::Wake { bulk, permit } => {
+            Work::Wake { permits, .. } => {
                 self.wake = true;
-                Held::Wake(bulk, permit)
+                Held::Wake(permits)
             }
         }
     }

@@ -68,7 +68,7 @@ impl Bench {
     }
 
     fn wake(&self) -> Work {
-        Work::Wake { bulk: None, permit: self.gauge.take(1).unwrap() }
+        Work::Wake { bulk: false, permits: [(); 2].map(|()| self.gauge.take(1).unwrap()) }
     }
 
     fn timer(&self, seq: u32, due: i64) -> Work {

@@ -46,18 +46,16 @@ impl ConnectionTrait for Reads<'_> {
             return self.db.reader.query_one_raw(stmt).await;
         }
         let tx = self.db.open(&self.door).await?;
-        let row = tx.query_one_raw(stmt).await?;
-        tx.inner.commit().await?;
-        Ok(row)
+        // The transaction ends as it is dropped: what goes back to the pool asks the server once
+        // more anyhow, and the end travels with that question.
+        tx.query_one_raw(stmt).await
     }
     async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
         if self.db.backend == Backend::Sqlite {
             return self.db.reader.query_all_raw(stmt).await;
         }
         let tx = self.db.open(&self.door).await?;
-        let rows = tx.query_all_raw(stmt).await?;
-        tx.inner.commit().await?;
-        Ok(rows)
+        tx.query_all_raw(stmt).await
     }
 }
 

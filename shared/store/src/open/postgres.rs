@@ -20,6 +20,8 @@ use crate::{
 
 const CONNECTIONS: u32 = 16;
 const ACQUIRE: Duration = Duration::from_secs(10);
+/// How long a connection that answered is believed to be alive.
+const IDLE_BELIEVED: Duration = Duration::from_secs(1);
 /// Connections for looking after shards: a busy pool must not make a worker blind.
 const KEEPER_CONNECTIONS: u32 = 2;
 
@@ -28,8 +30,9 @@ const KEEPER_CONNECTIONS: u32 = 2;
 /// Statements have few texts and look rows up by key: each is planned once for a connection (again
 /// after ANALYZE), and of joins at most four tables are put in order together, because to weigh all
 /// orders of eight costs more than thousands of rows. A plan made while a table was small must
-/// serve when it is large: joins go row by row through an index, never through a whole table.
-const SESSION: [(&str, &str); 10] = [
+/// serve when it is large, also in a database that has no statistics yet: joins go row by row
+/// through an index, in the index's order, and never through a whole table.
+const SESSION: [(&str, &str); 13] = [
     ("idle_in_transaction_session_timeout", "2000"),
     ("tcp_user_timeout", "3000"),
     ("lock_timeout", "10000"),
@@ -39,6 +42,9 @@ const SESSION: [(&str, &str); 10] = [
     ("join_collapse_limit", "4"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_material", "off"),
     ("jit", "off"),
 ];
 
@@ -98,6 +104,13 @@ async fn pool(
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
+        // A busy pool asks nothing twice: each connection answered when it was given back.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                Ok(meta.idle_for <= IDLE_BELIEVED || connection.ping().await.is_ok())
+            })
+        })
         .connect_with(options)
         .await?;
     Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))

@@ -130,7 +130,7 @@ async fn take(
     .text(", lease_until = ")
     .arg(now.machine.as_millis().saturating_add(order.lease_ms))
     .text(
-        " WHERE tenant_id = $1 AND phase = 0 AND message_id IN (SELECT c_message FROM c) \
+        " WHERE tenant_id = $1 AND phase + 0 = 0 AND message_id IN (SELECT c_message FROM c) \
          RETURNING message_id, lane, class, attempts, expires_at, not_before",
     )
     .all(tx)

@@ -124,8 +124,9 @@ async fn lock(tx: &crate::db::Tx, batch: &[&DotRequest]) -> Result<(), StoreErro
 /// The conditional update; which messages may leave. The contact must not have become another,
 /// and the address must still be its present one.
 ///
-/// Each row is looked up by its whole key in a subquery of its own, and the phase is no column to
-/// find a row by: joined, PostgreSQL has been seen to read all heads of a brand for one message.
+/// Each row is looked up by its whole key in a subquery of its own, and phase and channel are no
+/// columns to find a row by: PostgreSQL has been seen to read all heads of a brand, or all its
+/// addresses, for one message.
 async fn set_dot(
     tx: &impl ConnectionTrait,
     batch: &[&DotRequest],
@@ -165,7 +166,7 @@ async fn set_dot(
              AND (SELECT c.id FROM contact c WHERE c.tenant_id = v_tenant AND c.id = v_contact \
              AND c.merged_into IS NULL) = v_contact \
              AND (SELECT p.hmac FROM contact_address p WHERE p.tenant_id = v_tenant \
-             AND p.contact_id = v_contact AND p.channel = v_channel) = v_hmac \
+             AND p.contact_id = v_contact AND p.channel || '' = v_channel) = v_hmac \
              AND (SELECT b.consent_version FROM brand b WHERE b.tenant_id = v_tenant \
              AND b.halted_at IS NULL) = v_brand \
              AND (SELECT i.id FROM install i WHERE i.halted_at IS NULL) = 1 \

@@ -141,6 +141,8 @@ async fn contacts_now(
     Ok(found)
 }
 
+/// The channel is no column to find a row by: without statistics PostgreSQL has been seen to read
+/// all addresses of a brand for each contact.
 async fn contact_rows(
     on: &impl ConnectionTrait,
     tenant: TenantId,
@@ -155,12 +157,12 @@ async fn contact_rows(
              AND o.merged_into = c.id LIMIT 1) IS NOT NULL AS absorbed FROM contact c \
              LEFT JOIN contact_state s ON s.tenant_id = c.tenant_id AND s.contact_id = c.id \
              LEFT JOIN consent_head h ON h.tenant_id = c.tenant_id AND h.contact_id = c.id \
-             AND h.channel = ",
+             AND h.channel || '' = ",
         )
         .arg(channel.as_str())
         .text(
             " LEFT JOIN contact_address p ON p.tenant_id = c.tenant_id AND p.contact_id = c.id \
-             AND p.channel = ",
+             AND p.channel || '' = ",
         )
         .arg(channel.as_str())
         .text(
