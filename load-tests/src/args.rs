@@ -80,6 +80,10 @@ pub struct Args {
     /// Items in a batch of the live traffic.
     #[arg(long, default_value_t = 10)]
     pub live_batch: usize,
+    /// Keys of earlier events of today that are there before (steady, with --postgres): what a repeat
+    /// is recognised by is as large then for few contacts as for many.
+    #[arg(long, default_value_t = 0, requires = "postgres")]
+    pub event_keys: usize,
     /// Inbox rows of mass work (bulk).
     #[arg(long, default_value_t = 1_000_000)]
     pub rows: usize,

@@ -30,6 +30,25 @@ impl Sql {
         self.number("SELECT count(*) FROM event").await
     }
 
+    /// Bytes of the write-ahead log since the server's beginning.
+    pub async fn log_bytes(&self) -> anyhow::Result<u64> {
+        self.number("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint").await
+    }
+
+    /// Deadlocks in this database.
+    pub async fn deadlocks(&self) -> anyhow::Result<u64> {
+        self.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+            .await
+    }
+
+    /// Writes keys of events that came today, so many in all, as many for each brand, and the
+    /// statistics of them.
+    pub async fn event_keys(&self, keys: usize) -> anyhow::Result<()> {
+        let keys = i64::try_from(keys)?;
+        self.0.execute(EVENT_KEYS, &[&keys]).await.context("event keys cannot be written")?;
+        self.0.batch_execute("ANALYZE").await.context("the database cannot be analysed")
+    }
+
     /// Writes so many rows of mass work for each contact of the brand, every contact once before any
     /// twice; how many were written.
     pub async fn mass_work(&self, brand: &str, each: usize) -> anyhow::Result<u64> {
@@ -48,6 +67,13 @@ impl Sql {
         self.number("SELECT count(*) FROM inbox WHERE lane = 1").await
     }
 }
+
+const EVENT_KEYS: &str = "\
+INSERT INTO event_key (tenant_id, key, day, contact_id, seq, body_hash, event_id, received_at) \
+SELECT b.tenant_id, decode(md5(b.tenant_id::text || i), 'hex'), \
+  floor(extract(epoch FROM now()) / 86400)::bigint, b.tenant_id, 1, decode(md5(i::text), 'hex'), \
+  gen_random_uuid(), (extract(epoch FROM now()) * 1000)::bigint \
+FROM brand b CROSS JOIN generate_series(1, $1 / (SELECT count(*) FROM brand)) i";
 
 /// Rows as the product writes the outcome of a message whose run has ended; ids by time, as its own.
 const MASS_WORK: &str = "\

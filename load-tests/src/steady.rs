@@ -28,6 +28,7 @@ use crate::{
     report::{self, Table},
     samples::Samples,
     server::Server,
+    sql::Sql,
     traffic::Crowd,
     watch::{Reading, Watch},
 };
@@ -65,14 +66,34 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         batch: args.batch,
         tickets: AtomicUsize::new(0),
     });
+    let sql = match args.postgres {
+        Some(_) => Some(Sql::connect(args).await?),
+        None => None,
+    };
+    if let Some(sql) = &sql
+        && args.event_keys > 0
+    {
+        sql.event_keys(args.event_keys).await?;
+    }
     let watch = Watch::start(server.watched(args), load.samples.began());
+    let log_before = logged(sql.as_ref()).await?;
     let started = server.metrics().await?;
     attack(args, &server.url, &load).await?;
     let from = Duration::from_secs(args.warm_up);
     let readings = watch.window(from, from + args.measured());
     let ended = server.settled().await?;
-    report(args, &load, &readings, (&started, &ended))?;
+    let written = logged(sql.as_ref()).await?.zip(log_before);
+    let written = written.map(|((now, deadlocks), (before, _))| (now - before, deadlocks));
+    report(args, &load, &readings, (&started, &ended), written)?;
     server.stop().await
+}
+
+/// Bytes of PostgreSQL's log until now, and deadlocks.
+async fn logged(sql: Option<&Sql>) -> anyhow::Result<Option<(u64, u64)>> {
+    Ok(match sql {
+        Some(sql) => Some((sql.log_bytes().await?, sql.deadlocks().await?)),
+        None => None,
+    })
 }
 
 /// Lets goose send.
@@ -149,6 +170,7 @@ fn report(
     load: &Load,
     readings: &[Reading],
     (started, ended): (&str, &str),
+    written: Option<(u64, u64)>,
 ) -> anyhow::Result<()> {
     let (Some(first), Some(last)) = (readings.first(), readings.last()) else {
         bail!("nothing was measured: --seconds is too short");
@@ -192,6 +214,14 @@ fn report(
             counted("parcours_messages_ended_total")
         ),
     );
+    if args.event_keys > 0 {
+        table.row("event keys there before", args.event_keys.to_string());
+    }
+    if let Some((bytes, deadlocks)) = written {
+        let each = bytes / (whole.items.max(1) as u64);
+        table.row("PostgreSQL's log, bytes an event", each.to_string());
+        table.row("deadlocks", deadlocks.to_string());
+    }
     if args.postgres.is_none() {
         let restarts = last.log_restarts.saturating_sub(first.log_restarts);
         table.row("checkpoints after which the log began anew", restarts.to_string());
