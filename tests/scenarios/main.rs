@@ -11,6 +11,7 @@ mod a_brand_beyond_its_quota_slows_nobody;
 mod a_brand_moves_without_a_double;
 mod a_cluster_by_one_command;
 mod a_cluster_withstands;
+mod a_copied_journey_runs_in_its_new_brand;
 mod a_frozen_owner_blocks_nobody;
 mod a_full_disk_loses_nothing;
 mod a_lost_redis_loosens_no_limit;

@@ -1,5 +1,6 @@
 //! The command line, parsed once into types. Every option can also come from the environment.
 
+mod copy;
 mod process;
 mod quota;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use copy::CopyArgs;
 pub use process::{NodeArgs, Role};
 pub use quota::{QuotaArgs, QuotaCommand, QuotaSetArgs};
 
@@ -38,6 +40,12 @@ pub enum Command {
     Diff(DocumentArgs),
     /// Write the published documents of a brand as files that can be applied again.
     Export(ExportArgs),
+    /// Copy a journey, with the templates that it sends, to another brand of the same organisation.
+    ///
+    /// All or nothing, under the checks of `apply`. Brand document, senders, secrets and topics are each
+    /// brand's own and have to be there; what is missing is listed at once. What the other brand has
+    /// already and is equal is left; what differs is a conflict.
+    Copy(CopyArgs),
     /// Move one brand: as a file, from store to store, also from SQLite to PostgreSQL.
     #[command(subcommand)]
     Tenant(TenantCommand),

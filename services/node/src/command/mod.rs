@@ -1,6 +1,7 @@
 //! The commands that are not the running product.
 
 pub mod client;
+mod copy;
 mod files;
 pub mod keep;
 mod kept_file;
@@ -24,6 +25,7 @@ use parcours_wire::http::{
     key::KeyRequest,
 };
 
+pub use copy::copy;
 pub use migrate::migrate;
 pub use rollup::rollup;
 pub use session::Session;
