@@ -18,6 +18,7 @@ mod a_lost_redis_loosens_no_limit;
 mod a_moved_clock_fires_nothing_early;
 mod a_new_version_rolls_in_under_load;
 mod a_restored_backup_sends_nothing_twice;
+mod a_roundtrip_shows_that_an_install_works;
 mod a_stop_waits_for_every_reply;
 mod a_template_is_tried_out_without_consequences;
 mod a_visitor_becomes_a_customer_through_kills;

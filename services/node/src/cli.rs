@@ -3,6 +3,7 @@
 mod copy;
 mod process;
 mod quota;
+mod roundtrip;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use copy::CopyArgs;
 pub use process::{NodeArgs, Role};
 pub use quota::{QuotaArgs, QuotaCommand, QuotaSetArgs};
+pub use roundtrip::RoundtripArgs;
 
 /// Marketing automation for many brands: journeys, consent, delivery.
 #[derive(Debug, Parser)]
@@ -77,6 +79,13 @@ pub enum Command {
     Status(StatusArgs),
     /// What happened in each brand that the key reaches: events, runs, messages by outcome.
     Rollup(RollupArgs),
+    /// Show that an install works from end to end: an event starts a journey, its mail comes to the
+    /// built-in mailbox, is unsubscribed from with one click, and the next one is refused, with why.
+    ///
+    /// It does so in a brand of its own, `parcours-roundtrip`, which stays and is used again; no mail
+    /// leaves. One at a time. Prints a line for each step, and ends with 0, or with 1 and what failed,
+    /// where, and what to do.
+    Roundtrip(RoundtripArgs),
     /// Show a template with a contact's values, where each comes from, and whether it would be sent.
     Preview(PreviewArgs),
     /// Send a template, marked as a test, to one of the brand's `test_addresses`.

@@ -10,6 +10,7 @@ mod problems;
 pub mod quota;
 pub mod restore;
 mod rollup;
+mod roundtrip;
 pub mod sending;
 mod session;
 mod status;
@@ -28,6 +29,7 @@ use parcours_wire::http::{
 pub use copy::copy;
 pub use migrate::migrate;
 pub use rollup::rollup;
+pub use roundtrip::roundtrip;
 pub use session::Session;
 pub use status::status;
 pub use tryout::{preview, test_send};
