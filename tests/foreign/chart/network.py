@@ -45,9 +45,10 @@ def network(chart):
         for kind, own in labels.items():
             if not fits(nothing["podSelector"], own):
                 faults.append(f"{name}: {kind} is not closed first")
-            process = kind in KINDS
+            process, client = kind in KINDS, kind == "roundtrip"
             table = [
-                (reaches(policies, own, 5432), True, "the database"),
+                (reaches(policies, own, 5432), not client, "the database"),
+                (reaches(policies, own, "http"), client, "the API and the links"),
                 (reaches(policies, own, 53), True, "names"),
                 (reaches(policies, own, 6379), process and redis, "Redis"),
                 (reaches(policies, own, 25), kind == "delivery", "SMTP"),
@@ -60,7 +61,7 @@ def network(chart):
                     (lets_in(policies, own, "rpc", theirs), kind == "worker" and peer in KINDS, f"rpc from {peer}"),
                     (
                         lets_in(policies, own, "http", theirs),
-                        kind in ("gateway", "consent") and name == "minimal",
+                        kind in ("gateway", "consent") and (name == "minimal" or peer == "roundtrip"),
                         f"HTTP from {peer}",
                     ),
                 ]
