@@ -90,6 +90,7 @@ fn everything_starts_comes_back_and_ends() {
         assert!(visit("/metrics").body.contains("parcours_attention"), "{name}");
     }
 
+    goes_round(&ground, &cluster);
     let gateway = takes_the_demo(&ground, &cluster);
 
     // Killed, a worker is started again where it was; the others go on meanwhile.
@@ -109,6 +110,33 @@ fn everything_starts_comes_back_and_ends() {
     for id in cluster.processes.values().map(|(id, _)| *id).chain([next]) {
         assert!(test_kill_process(Pid::from_raw(id).unwrap()).is_err(), "{id} is still there");
     }
+}
+
+/// The check that operators run works here as on one process; with every sender frozen it ends in its
+/// time and says so, and works again when they go on.
+fn goes_round(ground: &Ground, cluster: &Cluster) {
+    let check = |within: &str| {
+        let mut command = parcours(ground.data.path());
+        command.env("PARCOURS_URL", cluster.url("gateway-1")).env("PARCOURS_KEY", &cluster.key);
+        command.args(["roundtrip", "--links", cluster.url("consent-1"), "--within", within]);
+        let output = command.output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let (well, said) = check("60");
+    assert!(well && said.contains("evidence"), "{said}");
+    let senders = ["delivery-1", "delivery-2"].map(|name| cluster.processes[name].0);
+    let tell = |signal| {
+        for id in senders {
+            kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+        }
+    };
+    tell(Signal::STOP);
+    let (well, said) = check("6");
+    tell(Signal::CONT);
+    assert!(!well && said.contains("failed at mail") && said.contains("delivery role"), "{said}");
+    let (well, said) = check("60");
+    assert!(well, "{said}");
 }
 
 /// Forty people's events, wherever their contacts are.

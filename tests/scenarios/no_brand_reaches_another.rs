@@ -30,7 +30,7 @@ enum Scope {
 }
 
 /// Every operation and its scope. Its path's variables are filled from [`Own`].
-const ROWS: [(&str, &str, Scope); 62] = [
+const ROWS: [(&str, &str, Scope); 63] = [
     ("GET", "/livez", Open),
     ("GET", "/readyz", Open),
     ("GET", "/metrics", Open),
@@ -64,6 +64,7 @@ const ROWS: [(&str, &str, Scope); 62] = [
     ("GET", "/v1/documents/export", Read),
     ("GET", "/v1/documents/{kind}/{name}", Read),
     ("GET", "/v1/documents/{kind}/{name}/versions", Read),
+    ("POST", "/v1/journeys/copy", Admin),
     ("POST", "/v1/journeys/{name}/pause", Manage),
     ("POST", "/v1/journeys/{name}/resume", Manage),
     ("POST", "/v1/journeys/{name}/archive", Manage),
@@ -264,6 +265,7 @@ fn body(path: &str, contact: &str) -> Value {
         "/v1/templates/{name}/preview" => json!({"contact": contact}),
         "/v1/templates/{name}/test" => json!({"contact": contact, "to": "team@brand.example"}),
         "/v1/secrets/{name}" => json!({"value": "lead"}),
+        "/v1/journeys/copy" => json!({"journey": NOTHING, "from": NOTHING, "to": NOTHING}),
         _ => json!({}),
     }
 }
@@ -281,6 +283,7 @@ fn what_is_anothers_looks_like_what_does_not_exist(ground: Ground) {
     let mine = town.of("one");
     let own = town.furnish(&mine);
     let before = own.sight(&mine);
+    let mine_id = mine.get("/v1/brands")["items"][0]["id"].as_str().unwrap().to_owned();
     for (path, (status, body)) in &before {
         assert_eq!(*status, 200, "{path} shows something: {body}");
     }
@@ -321,6 +324,9 @@ fn what_is_anothers_looks_like_what_does_not_exist(ground: Ground) {
             assert_eq!(of(&own.contact), of(NOBODY), "{stranger} {list}");
             assert_eq!(of(&own.contact).0, 200, "{stranger} {list}");
         }
+        for brand in ["one", "house/one", mine_id.as_str()] {
+            copies_nothing(&theirs, stranger, brand);
+        }
         let named = |brand: &str| {
             let (status, said) =
                 theirs.send_with(&[("Parcours-Brand", brand)], "GET", "/v1/contacts", None);
@@ -330,6 +336,18 @@ fn what_is_anothers_looks_like_what_does_not_exist(ground: Ground) {
         assert_eq!(named("one").0, 403, "{stranger}");
     }
     assert_eq!(own.sight(&mine), before, "what strangers did changed nothing here");
+}
+
+/// Another brand is neither one to copy from nor one to copy to, by whatever name.
+fn copies_nothing(theirs: &Api, stranger: &str, brand: &str) {
+    let copy = |from: &str, to: &str| {
+        let wanted = json!({"journey": "welcome-one", "from": from, "to": to});
+        ask(theirs, "POST", "/v1/journeys/copy", &wanted)
+    };
+    let (out, into) = (copy(brand, stranger), copy(stranger, brand));
+    assert_eq!((out.0, into.0), (404, 404), "{stranger} {brand}");
+    assert_eq!(out, copy(NOTHING, stranger), "{stranger} {brand}");
+    assert_eq!(into, copy(stranger, NOTHING), "{stranger} {brand}");
 }
 
 fn every_route_asks_for_its_scope_and_a_live_key(ground: Ground) {

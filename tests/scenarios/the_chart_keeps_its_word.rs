@@ -70,7 +70,7 @@ fn what_it_does_not_know_is_refused() {
 
 #[test]
 fn what_contradicts_itself_is_refused_with_a_way_out() {
-    check("guards", 13);
+    check("guards", 14);
 }
 
 #[test]

@@ -39,6 +39,9 @@ What must not be rendered, each with what to do. Included once, by the secrets' 
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.enabled needs httpRoute.parentRefs: the gateways that the routes belong to" -}}
 {{- end -}}
+{{- if and .Values.roundtrip.enabled (not .Values.roundtrip.adminKey.existingSecret) -}}
+{{- fail "roundtrip.enabled needs roundtrip.adminKey.existingSecret: a secret with an admin key, which `parcours key create` makes" -}}
+{{- end -}}
 {{- if .Values.backup.enabled -}}
 {{- if not .Values.backup.existingClaim -}}
 {{- fail "backup.enabled needs backup.existingClaim: the volume that backups are written to" -}}

@@ -8,8 +8,9 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 
 use crate::{
     endpoint::{
-        brands, consents, contacts, documents, events, halt, journeys, keys, mailbox, messages,
-        quarantine, quotas, rollup, runs, secrets, segment, sending, status, system, templates,
+        brands, consents, contacts, copies, documents, events, halt, journeys, keys, mailbox,
+        messages, quarantine, quotas, rollup, runs, secrets, segment, sending, status, system,
+        templates,
     },
     failure, page,
     state::{Gateway, GatewayState},
@@ -29,6 +30,7 @@ pub const GROUPS: &[Group] = &[
     (runs::routes, runs::Api::openapi),
     (documents::routes, documents::Api::openapi),
     (journeys::routes, journeys::Api::openapi),
+    (copies::routes, copies::Api::openapi),
     (secrets::routes, secrets::Api::openapi),
     (quarantine::routes, quarantine::Api::openapi),
     (keys::routes, keys::Api::openapi),

@@ -1,14 +1,18 @@
 //! The command line, parsed once into types. Every option can also come from the environment.
 
+mod copy;
 mod process;
 mod quota;
+mod roundtrip;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use copy::CopyArgs;
 pub use process::{NodeArgs, Role};
 pub use quota::{QuotaArgs, QuotaCommand, QuotaSetArgs};
+pub use roundtrip::RoundtripArgs;
 
 /// Marketing automation for many brands: journeys, consent, delivery.
 #[derive(Debug, Parser)]
@@ -38,6 +42,12 @@ pub enum Command {
     Diff(DocumentArgs),
     /// Write the published documents of a brand as files that can be applied again.
     Export(ExportArgs),
+    /// Copy a journey, with the templates that it sends, to another brand of the same organisation.
+    ///
+    /// All or nothing, under the checks of `apply`. Brand document, senders, secrets and topics are each
+    /// brand's own and have to be there; what is missing is listed at once. What the other brand has
+    /// already and is equal is left; what differs is a conflict.
+    Copy(CopyArgs),
     /// Move one brand: as a file, from store to store, also from SQLite to PostgreSQL.
     #[command(subcommand)]
     Tenant(TenantCommand),
@@ -69,6 +79,13 @@ pub enum Command {
     Status(StatusArgs),
     /// What happened in each brand that the key reaches: events, runs, messages by outcome.
     Rollup(RollupArgs),
+    /// Show that an install works from end to end: an event starts a journey, its mail comes to the
+    /// built-in mailbox, is unsubscribed from with one click, and the next one is refused, with why.
+    ///
+    /// It does so in a brand of its own, `parcours-roundtrip`, which stays and is used again; no mail
+    /// leaves. One at a time. Prints a line for each step, and ends with 0, or with 1 and what failed,
+    /// where, and what to do.
+    Roundtrip(RoundtripArgs),
     /// Show a template with a contact's values, where each comes from, and whether it would be sent.
     Preview(PreviewArgs),
     /// Send a template, marked as a test, to one of the brand's `test_addresses`.

@@ -46,6 +46,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Validate { dir }) => command::validate(dir),
         Some(Command::Diff(args)) => command::diff(node, args).await,
         Some(Command::Export(args)) => command::export(node, args).await,
+        Some(Command::Copy(args)) => command::copy(node, args).await,
+        Some(Command::Roundtrip(args)) => command::roundtrip(args).await,
         Some(Command::Tenant(TenantCommand::Dump(args))) => command::keep::dump(node, args).await,
         Some(Command::Tenant(TenantCommand::Load(args))) => command::keep::load(node, args).await,
         Some(Command::Backup(args)) => command::keep::backup(node, args).await,

@@ -5,16 +5,23 @@ import json
 from render import KINDS, fits, pods
 
 
-def reaches(policies, labels, port):
-    """Whether pods with these labels may open a connection to this port, wherever it is."""
+def reaches(policies, labels, port, peer=None):
+    """Whether pods with these labels may open a connection to this port: wherever it is, or of pods with the peer's."""
     for policy in policies:
         spec = policy["spec"]
         if not fits(spec["podSelector"], labels):
             continue
         for rule in spec.get("egress", []):
-            if not rule.get("ports") or any(p.get("port") == port for p in rule["ports"]):
+            open_port = not rule.get("ports") or any(p.get("port") == port for p in rule["ports"])
+            if open_port and (peer is None or leads_to(rule.get("to"), peer)):
                 return True
     return False
+
+
+def leads_to(peers, labels):
+    """Whether one of a rule's peers is the pods of this namespace with these labels; without peers it is everybody."""
+    here = [one for one in peers or [] if "podSelector" in one and "namespaceSelector" not in one]
+    return not peers or any(fits(one["podSelector"], labels) for one in here)
 
 
 def lets_in(policies, labels, port, peer):
@@ -25,8 +32,7 @@ def lets_in(policies, labels, port, peer):
             continue
         for rule in spec.get("ingress", []):
             open_port = not rule.get("ports") or any(p.get("port") == port for p in rule["ports"])
-            here = [one for one in rule.get("from", []) if "podSelector" in one and "namespaceSelector" not in one]
-            if open_port and (not rule.get("from") or any(fits(one["podSelector"], peer) for one in here)):
+            if open_port and leads_to(rule.get("from"), peer):
                 return True
     return False
 
@@ -45,9 +51,10 @@ def network(chart):
         for kind, own in labels.items():
             if not fits(nothing["podSelector"], own):
                 faults.append(f"{name}: {kind} is not closed first")
-            process = kind in KINDS
+            process, client = kind in KINDS, kind == "roundtrip"
             table = [
-                (reaches(policies, own, 5432), True, "the database"),
+                (reaches(policies, own, 5432), not client, "the database"),
+                (reaches(policies, own, "http"), client, "the API and the links"),
                 (reaches(policies, own, 53), True, "names"),
                 (reaches(policies, own, 6379), process and redis, "Redis"),
                 (reaches(policies, own, 25), kind == "delivery", "SMTP"),
@@ -57,10 +64,12 @@ def network(chart):
             peers = [(k, labels[k]) for k in labels] + [("a stranger", {"app": "other"})]
             for peer, theirs in peers:
                 table += [
+                    (reaches(policies, own, "rpc", theirs), process and peer == "worker", f"rpc of {peer}"),
+                    (reaches(policies, own, "http", theirs), client and peer in ("gateway", "consent"), f"HTTP of {peer}"),
                     (lets_in(policies, own, "rpc", theirs), kind == "worker" and peer in KINDS, f"rpc from {peer}"),
                     (
                         lets_in(policies, own, "http", theirs),
-                        kind in ("gateway", "consent") and name == "minimal",
+                        kind in ("gateway", "consent") and (name == "minimal" or peer == "roundtrip"),
                         f"HTTP from {peer}",
                     ),
                 ]

@@ -53,6 +53,8 @@ def pods(objects):
     """(kind/name, pod template) of everything that makes pods."""
     for one in objects:
         spec = one.get("spec", {})
+        if one["kind"] == "Pod":
+            yield f"Pod/{one['metadata']['name']}", one
         if one["kind"] == "CronJob":
             spec = spec["jobTemplate"]["spec"]
         if "template" in spec:

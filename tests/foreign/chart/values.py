@@ -27,6 +27,7 @@ INSTEAD = {
     "common.podDisruptionBudget.maxUnavailable": 2,
     "networkPolicy.smtp.ports": [2525],
     "backup.enabled": False,
+    "roundtrip.links": "https://other.example",
     "common.topologySpread": [],
 }
 
@@ -135,6 +136,7 @@ def guards(chart):
         ({"ingress": {"enabled": True, "api": {"hosts": ["a.example"]}, "public": {"hosts": ["a.example"]}}}, "would be public"),
         ({"backup": {"enabled": True}}, "backup.existingClaim"),
         ({"backup": shut}, "backup.passphrase.existingSecret"),
+        ({"roundtrip": {"enabled": True}}, "roundtrip.adminKey.existingSecret"),
     ]
     faults = []
     for change, sentence in cases:

@@ -114,6 +114,31 @@ pub async fn choose_brand(
     }
 }
 
+/// The brand of this name that the key reaches, in one organisation when that is said. Whether there
+/// is none or the key does not reach it is the same.
+///
+/// # Errors
+/// 503 when the store does not answer.
+pub async fn brand_named(
+    gateway: &Gateway,
+    key: &ApiKey,
+    within: Option<OrganisationId>,
+    name: &str,
+) -> Result<Option<TenantId>, Problem> {
+    match reach(key) {
+        Reach::Install => find_brand(gateway, within, name).await,
+        Reach::Organisation(own) if within.is_none_or(|within| within == own) => {
+            find_brand(gateway, Some(own), name).await
+        }
+        Reach::Organisation(_) => Ok(None),
+        Reach::Brand(tenant) => {
+            let brand = gateway.state.store.admin().brand(tenant).await;
+            let brand = brand.map_err(|error| failure::of_store(&error))?;
+            Ok(one_named(brand.as_slice(), name))
+        }
+    }
+}
+
 async fn find_brand(
     gateway: &Gateway,
     organisation: Option<OrganisationId>,

@@ -4,6 +4,7 @@
 pub mod brands;
 pub mod consents;
 pub mod contacts;
+pub mod copies;
 pub mod documents;
 pub mod events;
 pub mod halt;

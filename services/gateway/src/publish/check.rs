@@ -323,7 +323,7 @@ impl Catalogue for View<'_> {
 }
 
 /// Template and topic of each send step.
-fn sends(journey: &JourneyDocument) -> impl Iterator<Item = (&Name, Option<&Name>)> {
+pub(super) fn sends(journey: &JourneyDocument) -> impl Iterator<Item = (&Name, Option<&Name>)> {
     journey.steps.iter().filter_map(|step| match &step.action {
         ActionDocument::Send(send) => Some((&send.template, send.topic.as_ref())),
         ActionDocument::Wait(_)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use parcours_journey::plan;
+use parcours_journey::{Document, plan};
 use parcours_wire::http::document::{DocumentDiff, RenamedStep, StepsDiff};
 use serde_json::Value as Json;
 
@@ -26,7 +26,7 @@ pub fn diff(checked: &Checked, existing: &Existing) -> Vec<DocumentDiff> {
                 }
                 .to_owned(),
                 version: old.map(|old| old.version),
-                fields: old.map(|old| fields(old, new)).unwrap_or_default(),
+                fields: old.map(|old| fields(&old.document, &new.document)).unwrap_or_default(),
                 steps: steps(old, new),
             }
         })
@@ -34,9 +34,9 @@ pub fn diff(checked: &Checked, existing: &Existing) -> Vec<DocumentDiff> {
 }
 
 /// Dotted paths of the members that differ, one level into objects.
-fn fields(old: &ExistingDocument, new: &CheckedDocument) -> Vec<String> {
+pub(super) fn fields(old: &Document, new: &Document) -> Vec<String> {
     let mut paths = BTreeSet::new();
-    differences(&old.document.to_json(), &new.document.to_json(), "", &mut paths);
+    differences(&old.to_json(), &new.to_json(), "", &mut paths);
     paths.into_iter().collect()
 }
 

@@ -2,14 +2,17 @@
 //!
 //! Cast: [`set`] reads sources to documents with their places; [`mod@existing`] is what a brand has
 //! published already; [`mod@check`] finds every problem of a set over what is there and compiles;
-//! [`mod@diff`] says what would change; [`store`] reads and writes through the brand's door.
+//! [`mod@diff`] says what would change; [`mod@copy`] brings a journey with what it needs from one brand
+//! to another; [`store`] reads and writes through the brand's door.
 //!
 //! What always holds: a set with one problem publishes nothing, and all its problems are told at
 //! once; what sends without consent is published by an admin key only.
 
 pub mod check;
+pub mod copy;
 pub mod diff;
 pub mod existing;
+mod needed;
 pub mod set;
 pub mod store;
 
@@ -17,6 +20,7 @@ use parcours_journey::Problem;
 use parcours_wire::http::Fault;
 
 pub use check::{Checked, CheckedDocument, check, topic_of};
+pub use copy::{Copied, CopyError, CopyWanted, copy};
 pub use diff::diff;
 pub use existing::{Existing, ExistingDocument};
 pub use set::{DocumentSet, read};

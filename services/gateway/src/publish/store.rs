@@ -99,6 +99,20 @@ pub async fn apply(
     now: Timestamp,
 ) -> Result<Vec<Published>, PublishError> {
     let (checked, existing) = check_apart(set, existing(store, tenant).await?).await?;
+    publish(store, tenant, (checked, &existing), publisher, now).await
+}
+
+/// Publishes a set that was checked over what is published, unless that has changed since.
+///
+/// # Errors
+/// As [`apply`], and `Conflict` from the store.
+pub(super) async fn publish(
+    store: &Store,
+    tenant: TenantId,
+    (checked, existing): (Checked, &Existing),
+    publisher: Publisher,
+    now: Timestamp,
+) -> Result<Vec<Published>, PublishError> {
     let by = match publisher {
         Publisher::Operator | Publisher::Key { admin: true, .. } => Vec::new(),
         Publisher::Key { admin: false, .. } => needing_admin(&checked),
@@ -107,7 +121,7 @@ pub async fn apply(
         return Err(PublishError::NeedsAdmin(by));
     }
     if let Some(most) = store.for_tenant(tenant).quotas().await?.journeys
-        && adds_beyond(&checked, &existing, most)
+        && adds_beyond(&checked, existing, most)
     {
         return Err(PublishError::TooManyJourneys(most));
     }

@@ -43,6 +43,17 @@ impl Client {
         path: &str,
         body: Option<&(impl Serialize + Sync)>,
     ) -> anyhow::Result<A> {
+        let answer = self.answer(method, path, body).await?;
+        answer.json().await.context("the server's answer was not understood")
+    }
+
+    /// What the server answers when it does as asked.
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> anyhow::Result<reqwest::Response> {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
         request = request.bearer_auth(&self.key);
         if method != Method::GET {
@@ -62,7 +73,7 @@ impl Client {
         })?;
         let status = answer.status();
         if status.is_success() {
-            return answer.json().await.context("the server's answer was not understood");
+            return Ok(answer);
         }
         match answer.json::<ProblemBody>().await {
             Ok(problem) if !problem.errors.is_empty() => bail!(problems::text(&problem.errors)),
@@ -135,6 +146,15 @@ impl Client {
         body: &(impl Serialize + Sync),
     ) -> anyhow::Result<A> {
         self.ask(Method::PUT, path, Some(body)).await
+    }
+
+    /// Any GET whose answer is text.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let answer = self.answer(Method::GET, path, None::<&Value>).await?;
+        answer.text().await.context("the server's answer broke off")
     }
 
     /// Any GET.

@@ -1,6 +1,7 @@
 //! The commands that are not the running product.
 
 pub mod client;
+mod copy;
 mod files;
 pub mod keep;
 mod kept_file;
@@ -9,6 +10,7 @@ mod problems;
 pub mod quota;
 pub mod restore;
 mod rollup;
+mod roundtrip;
 pub mod sending;
 mod session;
 mod status;
@@ -24,8 +26,10 @@ use parcours_wire::http::{
     key::KeyRequest,
 };
 
+pub use copy::copy;
 pub use migrate::migrate;
 pub use rollup::rollup;
+pub use roundtrip::roundtrip;
 pub use session::Session;
 pub use status::status;
 pub use tryout::{preview, test_send};

@@ -1,5 +1,7 @@
 //! Documents: sets of sources to validate, compare and publish, and what is published.
 
+use std::collections::BTreeMap;
+
 use parcours_domain::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -140,5 +142,41 @@ pub struct JourneyStatus {
     /// The journey.
     pub name: String,
     /// `live`, `paused` or `archived`.
+    pub status: String,
+}
+
+/// A journey to copy from brand to brand, with the templates that it sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopyRequest {
+    /// The journey's name.
+    #[schema(example = "welcome")]
+    pub journey: String,
+    /// The brand that has it: its name, `organisation/name`, or its id.
+    pub from: String,
+    /// The brand of the same organisation that gets it.
+    pub to: String,
+    /// The journey's name there, when that is another.
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub named: Option<String>,
+    /// New names of templates, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub templates: BTreeMap<String, String>,
+    /// Whether documents that are there with another content are replaced; a conflict otherwise.
+    #[serde(default)]
+    pub replace: bool,
+    /// Only say what would happen.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What was copied, or would be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CopyAnswer {
+    /// Whether it was done; false for a dry run.
+    pub copied: bool,
+    /// Each document, as a comparison with what the brand had; `version` is the one that it has now.
+    pub documents: Vec<DocumentDiff>,
+    /// `live`, `paused` or `archived`: the status of the journey there. A copy does not change it.
     pub status: String,
 }
