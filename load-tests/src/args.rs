@@ -21,6 +21,9 @@ pub enum Scenario {
     Burst,
     /// Delays that wait in great number: what they hold in memory, and what live events notice.
     Pending,
+    /// Rows that pass through timers, queue and inbox while somebody holds an old snapshot open: how
+    /// large the tables grow, and that they shrink to a bound afterwards.
+    Churn,
     /// Mass work in the inbox: how fast it goes, and what live events of another brand notice.
     Bulk,
 }
@@ -48,7 +51,7 @@ pub struct Args {
     pub brands: usize,
     /// Contacts in all: of the steady run, due at once (timers, stampede), active at once (actors),
     /// with a delay each (pending), or with mass work (bulk). 100,000 without it; pending:
-    /// 1,000,000.
+    /// 1,000,000; churn: 20,000.
     #[arg(long)]
     contacts: Option<usize>,
     /// Connections that send at once.
@@ -58,7 +61,7 @@ pub struct Args {
     #[arg(long, default_value_t = 100)]
     pub batch: usize,
     /// Seconds that are measured: 120 without it (steady); of each phase: 20 (stampede, rolling,
-    /// burst, pending, bulk).
+    /// burst, pending, bulk); how old the snapshot becomes: 600 (churn).
     #[arg(long)]
     seconds: Option<u64>,
     /// Seconds of the same traffic before that (steady).
@@ -84,7 +87,7 @@ pub struct Args {
     /// is recognised by is as large then for few contacts as for many.
     #[arg(long, default_value_t = 0, requires = "postgres")]
     pub event_keys: usize,
-    /// Inbox rows of mass work (bulk).
+    /// Inbox rows of mass work (bulk); passes through each queue (churn).
     #[arg(long, default_value_t = 1_000_000)]
     pub rows: usize,
 }
@@ -100,6 +103,7 @@ impl Args {
         match (self.seconds, self.scenario) {
             (Some(seconds), _) => seconds,
             (None, Scenario::Steady) => 120,
+            (None, Scenario::Churn) => 600,
             (None, _) => 20,
         }
     }
@@ -109,6 +113,7 @@ impl Args {
         match (self.contacts, self.scenario) {
             (Some(contacts), _) => contacts,
             (None, Scenario::Pending) => 1_000_000,
+            (None, Scenario::Churn) => 20_000,
             (None, _) => 100_000,
         }
     }

@@ -91,8 +91,8 @@ fn documents(name: &str) -> String {
     DOCUMENTS.replace("BRAND", name)
 }
 
-/// What each brand publishes: a cart journey that waits, a receipt that is sent at once, and a
-/// sale that begins at a moment that the event names.
+/// What each brand publishes: a cart journey that waits, a receipt that is sent at once, a parcel
+/// whose way takes a moment, and a sale that begins at a moment that the event names.
 const DOCUMENTS: &str = "\
 apiVersion: parcours/v1
 kind: Brand
@@ -149,6 +149,18 @@ entry: {event: Receipt Requested, reentry: always}
 steps:
   - id: mail
     send: {template: receipt, topic: receipts}
+---
+apiVersion: parcours/v1
+kind: Journey
+name: parcel
+entry: {event: Parcel Shipped, reentry: always}
+steps:
+  - id: way
+    wait: {for: 2s}
+  - id: mail
+    send: {template: receipt, topic: receipts, on: {sent: told}}
+  - id: told
+    set: {told_of_a_parcel: true}
 ---
 apiVersion: parcours/v1
 kind: Journey

@@ -13,6 +13,7 @@ mod args;
 mod brands;
 mod bulk;
 mod burst;
+mod churn;
 mod live;
 mod pending;
 mod plot;
@@ -63,5 +64,6 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         Scenario::Rolling => rolling::run(args).await,
         Scenario::Stampede => stampede::run(args).await,
         Scenario::Bulk => bulk::run(args).await,
+        Scenario::Churn => churn::run(args).await,
     }
 }

@@ -6,6 +6,19 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::args::Args;
 
+/// What a table takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Size {
+    /// Bytes of its rows.
+    pub table: u64,
+    /// Bytes of its indexes.
+    pub indexes: u64,
+    /// Rows that are dead and still there.
+    pub dead: u64,
+    /// Rows that were deleted so far.
+    pub gone: u64,
+}
+
 /// A connection to the run's own database.
 pub struct Sql(Client);
 
@@ -49,6 +62,24 @@ impl Sql {
         self.0.batch_execute("ANALYZE").await.context("the database cannot be analysed")
     }
 
+    /// Holds a snapshot open until [`Self::close_snapshot`], as a forgotten session does.
+    pub async fn open_snapshot(&self) -> anyhow::Result<()> {
+        let open = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM shard";
+        self.0.batch_execute(open).await.context("no snapshot")
+    }
+
+    /// Ends it.
+    pub async fn close_snapshot(&self) -> anyhow::Result<()> {
+        self.0.batch_execute("COMMIT").await.context("the snapshot was lost")
+    }
+
+    /// Bytes of a table and of its indexes, rows that are dead, and rows that ever left it.
+    pub async fn size(&self, table: &str) -> anyhow::Result<Size> {
+        let row = self.0.query_one(SIZE, &[&table]).await.context("a table's size")?;
+        let number = |place| Ok::<_, anyhow::Error>(u64::try_from(row.try_get::<_, i64>(place)?)?);
+        Ok(Size { table: number(0)?, indexes: number(1)?, dead: number(2)?, gone: number(3)? })
+    }
+
     /// Writes so many rows of mass work for each contact of the brand, every contact once before any
     /// twice; how many were written.
     pub async fn mass_work(&self, brand: &str, each: usize) -> anyhow::Result<u64> {
@@ -74,6 +105,10 @@ SELECT b.tenant_id, decode(md5(b.tenant_id::text || i), 'hex'), \
   floor(extract(epoch FROM now()) / 86400)::bigint, b.tenant_id, 1, decode(md5(i::text), 'hex'), \
   gen_random_uuid(), (extract(epoch FROM now()) * 1000)::bigint \
 FROM brand b CROSS JOIN generate_series(1, $1 / (SELECT count(*) FROM brand)) i";
+
+const SIZE: &str = "\
+SELECT pg_table_size(s.relid), pg_indexes_size(s.relid), s.n_dead_tup, s.n_tup_del \
+FROM pg_stat_user_tables s WHERE s.relname = $1";
 
 /// Rows as the product writes the outcome of a message whose run has ended; ids by time, as its own.
 const MASS_WORK: &str = "\

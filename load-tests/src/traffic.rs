@@ -70,6 +70,12 @@ pub fn receipt(text: &mut String, who: Person, now: &str) {
     text.push_str("\"properties\":{\"receipt\":\"R-2041\"}}");
 }
 
+/// A parcel is on its way: a run waits a little, sends, and hears what became of the message.
+pub fn parcel(text: &mut String, who: Person, now: &str) {
+    item(text, who, now, "track", "Parcel Shipped");
+    text.push_str("\"properties\":{\"receipt\":\"P-2041\"}}");
+}
+
 /// A sale: a run waits until this moment.
 pub fn sale(text: &mut String, who: Person, now: &str, starts_at: &str) {
     item(text, who, now, "track", "Sale Announced");

@@ -13,6 +13,7 @@ use crate::{
     backend::Admin,
     cluster::{
         Cluster, GATEWAYS, LIMIT, RECOVERED, SENDERS, WORKERS,
+        neighbour::Neighbour,
         ways::{CUTS, lose, mend},
     },
 };
@@ -28,6 +29,10 @@ const BEYOND_ITS_LEASE: Duration = Duration::from_secs(5);
 const STOPPED: Duration = Duration::from_secs(2);
 /// The last statement before the COMMIT of a batch of events.
 const EVENTS: &str = "INSERT INTO event ";
+/// So many messages are no remainder of what was under way.
+const MORE: usize = 20;
+/// So many refused writes are no chance.
+const REFUSED: i64 = 20;
 /// What a sender's claim runs.
 const CLAIM: &str = "UPDATE send_queue SET phase = 1";
 
@@ -207,6 +212,7 @@ fn what_befalls_the_database() {
         database.start_server().unwrap();
         format!("for {gone:?}")
     });
+    full_disk(&mut cluster);
     cluster.fault("PostgreSQL restarted and a worker killed", |cluster| {
         let database = cluster.stage.database.as_ref().unwrap();
         database.kill_server().unwrap();
@@ -218,6 +224,38 @@ fn what_befalls_the_database() {
         format!("taken over after {:.1} s", took.as_secs_f32())
     });
     cluster.finish();
+}
+
+/// The database's server comes upon a disk that can be full.
+fn full_disk(cluster: &mut Cluster) {
+    let (stage, database) = (&cluster.stage, cluster.stage.database.as_ref().unwrap());
+    stage.shim.open_to_all().unwrap();
+    for (name, value) in stage.shim.variables(&database.server_folder().unwrap()) {
+        database.set_for_server(name, &value).unwrap();
+    }
+    database.kill_server().unwrap();
+    database.start_server().unwrap();
+    cluster.fault("PostgreSQL's disk full", |cluster| {
+        let shim = &cluster.stage.shim;
+        let (begun, before) = (Instant::now(), shim.refused_writes().unwrap());
+        let span = Duration::from_secs(u64::try_from(scaled(3, 60)).unwrap());
+        let refused = || shim.refused_writes().unwrap() - before;
+        shim.fill_disk(true).unwrap();
+        let enough = || refused() >= REFUSED && begun.elapsed() >= span;
+        cluster.stage.until_seen("writes are refused again and again", enough);
+        shim.fill_disk(false).unwrap();
+        let full = begun.elapsed();
+        // Without room for its log the server ends; then who has made room starts it again.
+        let database = cluster.stage.database.as_ref().unwrap();
+        let serves = cluster.stage.runtime.block_on(database.connect()).is_ok();
+        if !serves {
+            database.kill_server().unwrap();
+            database.start_server().unwrap();
+        }
+        let server = if serves { "served on" } else { "had ended" };
+        let (full, refused) = (full.as_secs_f32(), refused());
+        format!("for {full:.1} s, {refused} writes refused; the server {server}")
+    });
 }
 
 #[test]
@@ -270,6 +308,30 @@ fn what_befalls_redis() {
 }
 
 #[test]
+fn what_a_neighbour_does() {
+    let Some(mut cluster) = Cluster::start("a neighbour") else { return };
+    let neighbour = Neighbour::beside(&mut cluster);
+    let more_of_the_others = |cluster: &Cluster| {
+        let before = cluster.stage.sink.count();
+        let enough = || cluster.stage.sink.count() >= before + MORE;
+        cluster.stage.until_seen("the others' messages leave", enough);
+    };
+    cluster.fault("a brand's next hop stands still", |cluster| {
+        neighbour.stalls(cluster);
+        more_of_the_others(cluster);
+        cluster.answers(20);
+        neighbour.flows(cluster);
+        String::new()
+    });
+    cluster.fault("a brand's templates loop", |cluster| {
+        neighbour.spins(cluster);
+        more_of_the_others(cluster);
+        String::new()
+    });
+    cluster.finish();
+}
+
+#[test]
 fn what_befalls_senders_and_clocks() {
     let Some(mut cluster) = Cluster::start("senders and clocks") else { return };
     cluster.fault("senders killed in the middle of SMTP", |cluster| {
@@ -304,6 +366,7 @@ fn what_befalls_senders_and_clocks() {
         cluster.stage.supervisor.part(SENDERS[0]).unwrap().thaw().unwrap();
         format!("given back {:.1} s after it was missed", took.as_secs_f32())
     });
+    cuts_of_a_sender(&mut cluster);
     for (name, hours) in
         [("clock of a worker an hour ahead", 1), ("clock of a worker an hour back", -1)]
     {
@@ -325,6 +388,25 @@ fn what_befalls_senders_and_clocks() {
         format!("{ended} backends")
     });
     cluster.finish();
+}
+
+/// One sender hears nothing of the database, or is not heard; the other one goes on.
+fn cuts_of_a_sender(cluster: &mut Cluster) {
+    for (name, directions) in [
+        ("sender cut off from PostgreSQL, both ways", CUTS[0].1),
+        ("sender cut off from PostgreSQL, questions lost", CUTS[1].1),
+        ("sender cut off from PostgreSQL, answers lost", CUTS[2].1),
+    ] {
+        cluster.fault(name, |cluster| {
+            let before = cluster.stage.sink.count();
+            lose(&cluster.ways.sender_database.proxy, directions);
+            cluster.until("it is missed", SENDING, |sending| sending == 1);
+            let more = || cluster.stage.sink.count() >= before + MORE;
+            cluster.stage.until_seen("the other one sends on", more);
+            mend(&cluster.ways.sender_database.proxy);
+            String::new()
+        });
+    }
 }
 
 fn shift(clock: &Shim, hours: i64) {

@@ -53,6 +53,8 @@ pub struct Stage {
     pub shim: Shim,
     /// Where its mail goes.
     pub sink: SmtpSink,
+    /// Where the mail of brands beside it goes.
+    pub beside: Vec<SmtpSink>,
     /// What clients wrote down.
     pub ledger: Arc<Ledger>,
     /// An admin key of the brand.
@@ -197,6 +199,7 @@ impl Stage {
             supervisor,
             shim,
             sink,
+            beside: Vec::new(),
             ledger: Arc::default(),
             key: String::new(),
             runtime,
@@ -213,7 +216,25 @@ impl Stage {
         front.clone_into(&mut self.front);
         let file = self.supervisor.data().join("shop.yaml");
         std::fs::write(&file, documents(self.sink.port(), spans)).unwrap();
-        self.key = publish(&self.supervisor, front, &file);
+        self.key = publish(&self.supervisor, front, (BRAND, &file));
+    }
+
+    /// Publishes another brand beside it; an admin key of that one.
+    pub fn neighbour(&self, brand: &str, documents: &str) -> String {
+        let file = self.supervisor.data().join(format!("{brand}.yaml"));
+        std::fs::write(&file, documents).unwrap();
+        publish(&self.supervisor, &self.front, (brand, &file))
+    }
+
+    /// Somebody has said that this is their address.
+    pub fn met(&mut self, brand: &str, user: &str, address: &str) {
+        let [brand, user, address] = [brand, user, address].map(str::to_owned);
+        self.people.push(Person { brand, user, address });
+    }
+
+    /// The URL of the part that clients speak to.
+    pub fn url(&self) -> String {
+        self.supervisor.url(&self.front).unwrap()
     }
 
     /// A client of the brand.
@@ -251,8 +272,8 @@ impl Stage {
             let id = found["items"][0]["id"].as_str().expect("the contact").to_owned();
             let at = wall_ms();
             api.post(&format!("/v1/contacts/{id}/consents"), &yes);
-            let (brand, address) = (BRAND.to_owned(), address(&user));
-            self.people.push(Person { brand: brand.clone(), user: user.clone(), address });
+            let brand = BRAND.to_owned();
+            self.met(&brand, &user, &address(&user));
             let answered_at = Some(wall_ms());
             let (word, answer) = (Word::Given, Answer::Acknowledged);
             self.facts.push(SentFact { brand, user, word, at, answered_at, answer });
@@ -333,23 +354,24 @@ impl Stage {
     /// Everything that was sent, is held and was received.
     pub fn history(&self, spans: Spans) -> History {
         let mut database = self.look();
+        let sinks = self.beside.iter().chain([&self.sink]);
         let held = self.runtime.block_on(database.held(wall_ms())).expect("the rows");
         History {
             events: self.ledger.events(),
             facts: self.facts.clone(),
             people: self.people.clone(),
             held,
-            arrivals: self.sink.received().iter().map(arrival).collect(),
+            arrivals: sinks.flat_map(SmtpSink::received).map(|one| arrival(&one)).collect(),
             promises: promises(spans),
         }
     }
 }
 
-fn publish(supervisor: &Supervisor, front: &str, file: &Path) -> String {
+fn publish(supervisor: &Supervisor, front: &str, (brand, file): (&str, &Path)) -> String {
     let file = file.to_str().expect("a path in UTF-8");
     supervisor.command(front, &["apply", file]).unwrap();
     let scopes = "ingest,read,manage,admin";
-    let create = ["key", "create", "--brand", BRAND, "--scopes", scopes];
+    let create = ["key", "create", "--brand", brand, "--scopes", scopes];
     let said = supervisor.command(front, &create).unwrap();
     said.lines().last().expect("the key is the last line").trim().to_owned()
 }

@@ -10,6 +10,7 @@
 
 use std::{
     os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     process::Command,
     str::FromStr as _,
     sync::{
@@ -44,10 +45,11 @@ serve() {
 end() { pg_ctl -D data -w -m immediate stop >/dev/null 2>&1 || true; }
 serve "$1"
 echo "$dir"
-while read -r word; do
+while read -r word rest; do
   case $word in
     kill) end; echo done;;
     start) serve "$1"; echo ready;;
+    set) export "$rest"; echo set;;
   esac
 done
 end
@@ -182,6 +184,23 @@ impl TempDatabase {
     /// When others may use that server, or it does not start.
     pub fn start_server(&self) -> Result<()> {
         self.own_server()?.order("start", "ready")
+    }
+
+    /// From its next start on the server has this in its environment.
+    ///
+    /// # Errors
+    /// When others may use that server.
+    pub fn set_for_server(&self, name: &str, value: &str) -> Result<()> {
+        self.own_server()?.order(&format!("set {name}={value}"), "set")
+    }
+
+    /// Where its server keeps its files.
+    ///
+    /// # Errors
+    /// When others may use that server.
+    pub fn server_folder(&self) -> Result<PathBuf> {
+        let folder = self.own_server()?.url.rsplit_once("host=").map(|(_, folder)| folder);
+        Ok(Path::new(folder.context("a server of ours has a socket")?).join("data"))
     }
 
     fn own_server(&self) -> Result<&Server> {

@@ -6,6 +6,7 @@
 //! was acknowledged meanwhile, the longest that a client waited for an answer (with its repeats),
 //! and the worst lateness of a timer. At the end the history of everybody is checked as a whole.
 
+pub mod neighbour;
 pub mod table;
 pub mod ways;
 

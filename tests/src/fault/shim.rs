@@ -4,8 +4,8 @@
 //! (`tests/fault/shim.c`); a shared file steers it, and outlives what it is under.
 
 use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::FileExt as _,
+    fs::{File, OpenOptions, Permissions},
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -58,6 +58,16 @@ impl Shim {
             ("PARCOURS_SHIM", self.control.display().to_string()),
             ("PARCOURS_SHIM_DISK", disk.display().to_string()),
         ]
+    }
+
+    /// Lets a process of another user be put upon it.
+    ///
+    /// # Errors
+    /// Its files are another's.
+    pub fn open_to_all(&self) -> anyhow::Result<()> {
+        let folder = self.control.parent().unwrap_or(Path::new("."));
+        std::fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+        Ok(std::fs::set_permissions(&self.control, Permissions::from_mode(0o666))?)
     }
 
     /// How many fsync and fdatasync calls returned without an error so far.
