@@ -9,8 +9,12 @@ use super::{Cluster, LIMIT};
 
 /// The brand's name.
 const BRAND: &str = "noisy";
-/// Messages of each kind of trouble.
-const MESSAGES: usize = 60;
+/// Messages that stand: more than all senders together work on for one brand.
+const STANDING: usize = 400;
+/// Messages that loop.
+const LOOPING: usize = 60;
+/// Items in a batch.
+const BATCH: usize = 100;
 /// Things in the list that each of its events brings.
 const LIST: usize = 400;
 /// Connections to its next hop.
@@ -97,15 +101,15 @@ impl Neighbour {
     }
 
     /// So many people come, and each does this.
-    fn sends(&self, cluster: &mut Cluster, event: &str) {
-        let list = vec!["one"; LIST];
+    fn sends(&self, cluster: &mut Cluster, event: &str, messages: usize) {
+        let list = if event == "Spin" { vec!["one"; LIST] } else { Vec::new() };
         let item = |user: &str, id: String, body| Item {
             user: user.to_owned(),
             message_id: id,
             starts: None,
             body,
         };
-        let items = (0..MESSAGES).flat_map(|n| {
+        let items = (0..messages).flat_map(|n| {
             let user = format!("{event}-{n}");
             let email = format!("{}@customers.example", user.to_lowercase());
             cluster.stage.met(BRAND, &user, &email);
@@ -114,13 +118,15 @@ impl Neighbour {
             [item(&user, format!("{user}-came"), came), item(&user, format!("{user}-did"), did)]
         });
         let items: Vec<Item> = items.collect();
-        let answer = cluster.stage.runtime.block_on(self.client.batch(&items));
-        assert_eq!(answer, Some(200));
+        for batch in items.chunks(BATCH) {
+            let answer = cluster.stage.runtime.block_on(self.client.batch(batch));
+            assert_eq!(answer, Some(200));
+        }
     }
 
     /// Its messages stand before a next hop that does not answer.
     pub fn stalls(&self, cluster: &mut Cluster) {
-        self.sends(cluster, "Stall");
+        self.sends(cluster, "Stall", STANDING);
         let reached =
             async { tokio::time::timeout(LIMIT, self.gate.reached(CONNECTIONS)).await.is_ok() };
         assert!(cluster.stage.runtime.block_on(reached), "nothing came to its next hop");
@@ -129,18 +135,18 @@ impl Neighbour {
     /// The next hop answers; returns once all of it has left.
     pub fn flows(&self, cluster: &Cluster) {
         self.gate.open();
-        cluster.until("its messages leave", &ended("sent"), |sent| sent == count());
+        cluster.until("its messages leave", &ended("sent"), |sent| sent == count(STANDING));
     }
 
     /// Its templates loop; returns once each message has failed for it.
     pub fn spins(&self, cluster: &mut Cluster) {
-        self.sends(cluster, "Spin");
-        cluster.until("its messages fail", &ended("failed"), |failed| failed == count());
+        self.sends(cluster, "Spin", LOOPING);
+        cluster.until("its messages fail", &ended("failed"), |failed| failed == count(LOOPING));
     }
 }
 
-fn count() -> i64 {
-    i64::try_from(MESSAGES).expect("a small number")
+fn count(messages: usize) -> i64 {
+    i64::try_from(messages).expect("a small number")
 }
 
 /// How many messages of the brand ended so.
