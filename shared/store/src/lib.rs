@@ -27,6 +27,7 @@ mod shard;
 mod side;
 mod store;
 mod sweep;
+mod turns;
 pub mod wall;
 mod watch;
 

@@ -3,7 +3,7 @@
 //! Callers hand in contacts, or event keys that turned out to be in the way; one task reads states,
 //! known keys and, for who asks, waiting inbox rows for all who waited, in one statement each.
 //!
-//! What always holds: answers come in the order of the questions; what was committed before the
+//! What always holds: brands take turns; answers come in the order of the questions; what was committed before the
 //! call is seen; a state that moves afterwards is noticed by the commit.
 
 use std::{
@@ -17,11 +17,13 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Duration, Instant, timeout_at},
 };
+use uuid::Uuid;
 
 use crate::{
     db::{Db, Look, listed, with_rows},
     error::StoreError,
     side::sql::{Row, vals},
+    turns::Turns,
     wall::Door,
     watch::Watch,
 };
@@ -116,6 +118,20 @@ struct Question {
     answer: oneshot::Sender<Result<Arc<Found>, StoreError>>,
 }
 
+impl Question {
+    /// Whose it is; all that is asked at once is one brand's.
+    fn tenant(&self) -> TenantId {
+        let contact = self.contacts.first().map(|key| key.tenant);
+        contact
+            .or_else(|| self.keys.first().map(|(tenant, ..)| *tenant))
+            .unwrap_or(TenantId(Uuid::nil()))
+    }
+
+    const fn size(&self) -> usize {
+        self.contacts.len() + self.keys.len()
+    }
+}
+
 /// Handle of the loader; clones share its task.
 #[derive(Clone)]
 pub struct Loader {
@@ -180,13 +196,23 @@ const fn unknown() -> Loaded {
 }
 
 async fn run(db: Db, watch: Watch, mut receiver: mpsc::Receiver<Question>) {
-    while let Some(first) = receiver.recv().await {
-        let deadline = Instant::now() + WAIT;
-        let mut size = first.contacts.len() + first.keys.len();
-        let mut questions = vec![first];
-        while size < QUESTIONS_MAX {
-            let Ok(Some(next)) = timeout_at(deadline, receiver.recv()).await else { break };
-            size += next.contacts.len() + next.keys.len();
+    let mut waiting = Turns::default();
+    loop {
+        if waiting.len() == 0 {
+            let Some(first) = receiver.recv().await else { return };
+            waiting.push(first.tenant(), first);
+            gather(&mut receiver, &mut waiting).await;
+        }
+        while waiting.len() < QUEUE
+            && let Ok(next) = receiver.try_recv()
+        {
+            waiting.push(next.tenant(), next);
+        }
+        let (mut questions, mut size) = (Vec::new(), 0);
+        while size < QUESTIONS_MAX
+            && let Some((_, next)) = waiting.next()
+        {
+            size += next.size();
             questions.push(next);
         }
         let begun = Instant::now();
@@ -197,6 +223,17 @@ async fn run(db: Db, watch: Watch, mut receiver: mpsc::Receiver<Question>) {
             // Who asked may have gone.
             let _gone = question.answer.send(found.clone());
         }
+    }
+}
+
+/// Waits a moment for company, unless there is enough.
+async fn gather(receiver: &mut mpsc::Receiver<Question>, waiting: &mut Turns<Question>) {
+    let deadline = Instant::now() + WAIT;
+    let mut size: usize = waiting.firsts().map(Question::size).sum();
+    while size < QUESTIONS_MAX {
+        let Ok(Some(next)) = timeout_at(deadline, receiver.recv()).await else { return };
+        size += next.size();
+        waiting.push(next.tenant(), next);
     }
 }
 

@@ -1,9 +1,9 @@
 //! A lane: collects a batch, commits it, answers, again.
 //!
-//! What always holds: one transaction in flight; the order of one contact's commits is kept; the
-//! written limits of a batch are never exceeded.
+//! What always holds: one transaction in flight; the order of one contact's commits is kept; brands
+//! take turns; the written limits of a batch are never exceeded.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet};
 
 use parcours_domain::{ContactId, TenantId};
 use tokio::{
@@ -11,7 +11,8 @@ use tokio::{
     time::{Duration, timeout_at},
 };
 
-use super::{CommitterParts, Job, Message, batch};
+use super::{CommitterParts, Job, LANE_QUEUE, Message, batch};
+use crate::turns::Turns;
 
 /// How long the first of a batch waits for company.
 const WAIT: Duration = Duration::from_millis(2);
@@ -39,6 +40,11 @@ impl Batch {
         room && !self.contacts.contains(&(commit.tenant, commit.contact))
     }
 
+    /// Whether nothing more has room.
+    fn is_full(&self) -> bool {
+        self.jobs.len() >= CONTACTS_MAX || self.bytes >= BYTES_MAX
+    }
+
     fn add(&mut self, job: Job) {
         self.contacts.insert((job.commit.tenant, job.commit.contact));
         self.shards.insert(job.commit.shard);
@@ -48,12 +54,12 @@ impl Batch {
 }
 
 pub(super) async fn run(parts: CommitterParts, mut receiver: mpsc::Receiver<Message>) {
-    let mut waiting: VecDeque<Job> = VecDeque::new();
+    let mut waiting = Turns::default();
     let mut stop = None;
     loop {
-        if waiting.is_empty() {
+        if waiting.len() == 0 {
             match receiver.recv().await {
-                Some(Message::Commit(job)) => waiting.push_back(*job),
+                Some(Message::Commit(job)) => waiting.push(job.commit.tenant, *job),
                 Some(Message::Stop(done)) => stop = Some(done),
                 None => return,
             }
@@ -77,16 +83,19 @@ pub(super) async fn run(parts: CommitterParts, mut receiver: mpsc::Receiver<Mess
     }
 }
 
-/// Waits until the oldest has waited its time or there is enough for a batch.
+/// Takes in all that has come, so that every brand has its turn; waits until the oldest has waited
+/// its time or there is enough for a batch.
 async fn gather(
     receiver: &mut mpsc::Receiver<Message>,
-    waiting: &mut VecDeque<Job>,
+    waiting: &mut Turns<Job>,
 ) -> Option<tokio::sync::oneshot::Sender<()>> {
-    let deadline = waiting.front()?.since + WAIT;
-    let mut bytes: usize = waiting.iter().map(|job| job.bytes).sum();
-    while waiting.len() < CONTACTS_MAX && bytes < BYTES_MAX {
+    let deadline = waiting.firsts().map(|job| job.since).min()? + WAIT;
+    let mut bytes: usize = waiting.firsts().map(|job| job.bytes).sum();
+    while waiting.len() < LANE_QUEUE {
+        let enough = waiting.len() >= CONTACTS_MAX || bytes >= BYTES_MAX;
         let message = match receiver.try_recv() {
             Ok(message) => message,
+            Err(_) if enough => return None,
             Err(_) => match timeout_at(deadline, receiver.recv()).await {
                 Ok(Some(message)) => message,
                 Ok(None) | Err(_) => return None,
@@ -95,7 +104,7 @@ async fn gather(
         match message {
             Message::Commit(job) => {
                 bytes += job.bytes;
-                waiting.push_back(*job);
+                waiting.push(job.commit.tenant, *job);
             }
             Message::Stop(done) => return Some(done),
         }
@@ -104,21 +113,23 @@ async fn gather(
 }
 
 /// Takes from the waiting what fits into one batch; the rest keeps its order.
-fn close(waiting: &mut VecDeque<Job>) -> Vec<Job> {
+fn close(waiting: &mut Turns<Job>) -> Vec<Job> {
     let mut batch = Batch::default();
-    let mut rest = VecDeque::new();
+    let mut rest = Vec::new();
     let mut passed_over = HashSet::new();
-    for job in waiting.drain(..) {
-        let contact = (job.commit.tenant, job.commit.contact);
+    while !batch.is_full()
+        && let Some((tenant, job)) = waiting.next()
+    {
+        let contact = (tenant, job.commit.contact);
         // Once one commit of a contact waits, its later ones wait behind it.
         if !passed_over.contains(&contact) && batch.fits(&job) {
             batch.add(job);
         } else {
             passed_over.insert(contact);
-            rest.push_back(job);
+            rest.push((tenant, job));
         }
     }
-    *waiting = rest;
+    waiting.put_back(rest);
     batch.jobs
 }
 
@@ -132,7 +143,11 @@ mod tests {
     use crate::ContactCommit;
 
     fn job(contact: u128, shard: u16, bytes: usize) -> Job {
-        let (tenant, contact) = (TenantId(Uuid::nil()), ContactId(Uuid::from_u128(contact)));
+        job_of(TenantId(Uuid::nil()), contact, shard, bytes)
+    }
+
+    fn job_of(tenant: TenantId, contact: u128, shard: u16, bytes: usize) -> Job {
+        let contact = ContactId(Uuid::from_u128(contact));
         let at = Timestamp::EPOCH;
         let commit = ContactCommit::of_state((tenant, contact, shard), (0, 0), Vec::new(), at);
         let answer = oneshot::channel().0;
@@ -140,9 +155,10 @@ mod tests {
     }
 
     fn batches(jobs: Vec<Job>) -> Vec<Vec<u128>> {
-        let mut waiting: VecDeque<Job> = jobs.into();
+        let mut waiting = Turns::default();
+        jobs.into_iter().for_each(|job| waiting.push(job.commit.tenant, job));
         let mut found = Vec::new();
-        while !waiting.is_empty() {
+        while waiting.len() > 0 {
             let batch = close(&mut waiting);
             found.push(batch.iter().map(|job| job.commit.contact.0.as_u128()).collect());
         }
@@ -153,6 +169,15 @@ mod tests {
     fn a_contact_appears_once_in_a_batch_and_its_commits_keep_their_order() {
         let jobs = vec![job(1, 0, 1), job(2, 0, 1), job(1, 0, 1), job(1, 0, 1), job(3, 0, 1)];
         assert_eq!(batches(jobs), [vec![1, 2, 3], vec![1], vec![1]]);
+    }
+
+    #[test]
+    fn who_comes_behind_a_crowd_goes_with_the_next_batch() {
+        let mut jobs: Vec<Job> = (0..2_000).map(|n| job(n, 0, 1)).collect();
+        jobs.extend((0..10).map(|n| job_of(TenantId(Uuid::max()), 9_000 + n, 0, 1)));
+        let found = batches(jobs);
+        assert_eq!(found[0].iter().filter(|contact| **contact >= 9_000).count(), 10);
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [512, 512, 512, 474]);
     }
 
     #[test]
