@@ -1,6 +1,6 @@
 //! A gateway, two workers and two senders share a Redis; in the middle of a campaign it is killed, and
 //! later comes back empty. Everybody gets the message once, and all along the
-//! brand sends no more than its rate.
+//! brand sends no more than its rate, or a provider gets no more than its own.
 
 use std::{
     collections::BTreeMap,
@@ -10,11 +10,17 @@ use std::{
 use parcours_testkit::{pg::TempDatabase, redis::RedisServer};
 use parcours_tests::{fault::supervisor::Supervisor, scaled};
 
-use crate::campaign::{Campaign, House, user};
+use crate::campaign::{Campaign, House, Provider, user};
 
 /// Messages a second, for all senders together.
 const RATE: usize = 40;
-const HOUSE: House = House { connections: 4, dkim: None, rate: Some("40/s") };
+const BRANDS: House = House { connections: 4, dkim: None, rate: Some("40/s"), provider: None };
+const PROVIDERS: House = House {
+    connections: 4,
+    dkim: None,
+    rate: None,
+    provider: Some(Provider { name: "google", domain: "gmail.com", rate: "40/s" }),
+};
 /// The sink sees messages when they have arrived, later than they were let go: on a busy machine
 /// half a second's worth comes close to the others. Two senders that did not know of one another
 /// would send as much again every second.
@@ -32,6 +38,15 @@ fn fullest_span(arrivals: &[Instant]) -> usize {
 
 #[test]
 fn and_everybody_gets_it_once() {
+    redis_is_lost(&BRANDS);
+}
+
+#[test]
+fn nor_that_of_a_provider() {
+    redis_is_lost(&PROVIDERS);
+}
+
+fn redis_is_lost(house: &House) {
     let Some(mut redis) = RedisServer::start("a_lost_redis_loosens_no_limit").unwrap() else {
         return;
     };
@@ -42,7 +57,7 @@ fn and_everybody_gets_it_once() {
         .with("PARCOURS_REDIS_URL", redis.url())
         .with("PARCOURS_RPC_SECRET", &"5e".repeat(16))
         .with("PARCOURS_RPC_LISTEN", "127.0.0.1:0");
-    let mut campaign = Campaign::new(supervisor, FRONT, &HOUSE);
+    let mut campaign = Campaign::new(supervisor, FRONT, house);
     for worker in WORKERS {
         campaign.supervisor.start(worker).unwrap();
     }

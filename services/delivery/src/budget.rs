@@ -79,9 +79,11 @@ pub(crate) struct Permits {
     pub next_at: Instant,
 }
 
-/// How long before it opens a permit is taken for a message of a lane with a pace: the message then
-/// waits in a batch, which has a place that another lane could have.
-const SOON: Duration = Duration::from_millis(100);
+/// How long before it opens a permit is taken at most for a message of a lane with a pace: until then
+/// the message waits in a batch, whose place another lane could have.
+const SOON: Duration = Duration::from_millis(60);
+/// How long before that a lane that rests is asked again: claiming and writing take their time.
+const LEAD: Duration = Duration::from_millis(30);
 /// No message is sent back to the queue for longer than this for want of a permit: rates change.
 const PLACES_AHEAD: Duration = Duration::from_secs(600);
 /// Places beyond which those that are past are forgotten.
@@ -157,7 +159,7 @@ impl Purse {
         let opens = later.iter().map(|permit| permit.opens_at).min();
         self.put_back(&pace.key, later);
         if soon.is_empty() {
-            let opens = opens.and_then(|opens| opens.checked_sub(SOON));
+            let opens = opens.and_then(|opens| opens.checked_sub(LEAD));
             return Err(opens.unwrap_or(next_at));
         }
         Ok(Ahead { purse: self, pace, permits: soon.into() })

@@ -2,8 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use parcours_domain::{
-    Channel, ContactId, MessageClass, MessageId, Millis, Name, Value,
-    value::Properties,
+    Channel, ContactId, MessageClass, MessageId, Millis, Name, Value, value::Properties,
 };
 use parcours_journey::{Document, Kind};
 use parcours_kit::Problem;
