@@ -43,6 +43,11 @@ impl Permit {
     pub(crate) const fn opens_at(self) -> Instant {
         self.opens_at
     }
+    /// How long before it opens its message is claimed.
+    fn lead(self) -> Duration {
+        let width = self.closes_at.map_or(READY, |closes| closes.duration_since(self.opens_at));
+        READY.saturating_sub(width).max(READY_LEAST)
+    }
     /// Whether its time has passed.
     pub(crate) fn is_late(self, now: Instant) -> bool {
         self.closes_at.is_some_and(|closes| closes <= now)
@@ -79,11 +84,11 @@ pub(crate) struct Permits {
     pub next_at: Instant,
 }
 
-/// How long before it opens a permit is taken at most for a message of a lane with a pace: until then
-/// the message waits in a batch, whose place another lane could have.
-const SOON: Duration = Duration::from_millis(60);
-/// How long before that a lane that rests is asked again: claiming and writing take their time.
-const LEAD: Duration = Duration::from_millis(30);
+/// What claiming and writing may take on a busy machine: a permit of a lane with a pace is taken so
+/// long before it closes, and not much earlier, because meanwhile the message waits in a batch, whose
+/// place another lane could have.
+const READY: Duration = Duration::from_millis(500);
+const READY_LEAST: Duration = Duration::from_millis(20);
 /// No message is sent back to the queue for longer than this for want of a permit: rates change.
 const PLACES_AHEAD: Duration = Duration::from_secs(600);
 /// Places beyond which those that are past are forgotten.
@@ -152,15 +157,14 @@ impl Purse {
     /// Takes at most `want` permits that open soon, for messages that are still to be claimed; when
     /// there is none, the moment at which it is worth while to ask again.
     pub(crate) async fn ahead(&self, pace: Pace, want: u32) -> Result<Ahead<'_>, Instant> {
-        let horizon = Instant::now() + SOON;
+        let now = Instant::now();
         let Permits { permits, next_at } = self.take(&pace.key, Some(pace.rate), want).await;
         let (soon, later): (Vec<_>, Vec<_>) =
-            permits.into_iter().partition(|permit| permit.opens_at <= horizon);
-        let opens = later.iter().map(|permit| permit.opens_at).min();
+            permits.into_iter().partition(|one| one.opens_at <= now + one.lead() * 2);
+        let asks = later.iter().filter_map(|one| one.opens_at.checked_sub(one.lead())).min();
         self.put_back(&pace.key, later);
         if soon.is_empty() {
-            let opens = opens.and_then(|opens| opens.checked_sub(LEAD));
-            return Err(opens.unwrap_or(next_at));
+            return Err(asks.unwrap_or(next_at));
         }
         Ok(Ahead { purse: self, pace, permits: soon.into() })
     }
@@ -244,5 +248,65 @@ mod tests {
         assert!(purse.take(&key, rate, 100).await.permits.is_empty());
         purse.put_back(&key, unused);
         assert_eq!(purse.take(&key, rate, 100).await.permits.len(), 2);
+    }
+
+    fn provider() -> Pace {
+        let tenant = parcours_domain::TenantId::v7(parcours_domain::Timestamp::EPOCH, [1; 10]);
+        let (server, recipients) = ("relay:25".to_owned(), "google".to_owned());
+        let key = LimitKey::Domain { tenant, server, recipients };
+        Pace { key, rate: "1/h burst 3".parse().unwrap() }
+    }
+
+    #[tokio::test]
+    async fn a_lane_takes_what_it_can_use_and_is_told_when_there_is_more() {
+        let purse = Purse::new(Arc::new(parcours_queue::MemoryTokens::new()));
+        let mut ahead = purse.ahead(provider(), 100).await.ok().unwrap();
+        assert_eq!(ahead.count(), 3);
+        assert_eq!(ahead.hand_out(2).permits.len(), 2);
+        drop(ahead);
+        let mut ahead = purse.ahead(provider(), 100).await.ok().unwrap();
+        assert_eq!(ahead.hand_out(100).permits.len(), 1, "what was not used came back");
+        drop(ahead);
+        let now = Instant::now();
+        let asks = purse.ahead(provider(), 100).await.err().unwrap();
+        assert!(asks > now + Duration::from_secs(3_000), "not before the next hour");
+
+        // A permit that opens later than a message should wait for stays for the next turn.
+        let slow = Pace { rate: "4/s".parse().unwrap(), ..provider() };
+        let purse = Purse::new(Arc::new(parcours_queue::MemoryTokens::new()));
+        let now = Instant::now();
+        let soon = purse.ahead(slow.clone(), 100).await.ok().unwrap().hand_out(9).permits.len();
+        assert_eq!(soon, 2, "those of the next half second");
+        let asks = purse.ahead(slow, 100).await.err().unwrap();
+        assert!(asks > now && asks < now + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_message_gives_back_every_permit_that_it_had() {
+        let purse = Purse::new(Arc::new(parcours_queue::MemoryTokens::new()));
+        let (one, other) = (provider().key, LimitKey::Brand(provider().key.tenant()));
+        let now = Instant::now();
+        let mut pass = Pass::of(&one, Permit::slot(now, Duration::from_secs(60)));
+        pass.add(&other, Permit::slot(now, Duration::from_secs(30)));
+        assert!(pass.permit().is_late(now + Duration::from_secs(40)), "the earlier end counts");
+        purse.give_back(pass);
+        assert_eq!([one, other].map(|key| purse.kept(&key, 9, now).len()), [1, 1]);
+    }
+
+    #[test]
+    fn who_gets_no_permit_has_a_place_behind_the_others() {
+        let purse = Purse::new(Arc::new(parcours_queue::MemoryTokens::new()));
+        let (key, rate) = (provider().key, "10/s".parse().unwrap());
+        let next_at = Instant::now() + Duration::from_secs(1);
+        let places = [(); 3].map(|()| purse.place(&key, rate, next_at) - next_at);
+        assert_eq!(places.map(|place| place.as_millis()), [0, 100, 200]);
+        let slow = "1/day".parse().unwrap();
+        let mut last = next_at;
+        for _ in 0..3 {
+            last = purse.place(&key, slow, next_at);
+        }
+        assert!(last <= Instant::now() + PLACES_AHEAD, "a raised rate is noticed");
+        let other = LimitKey::Brand(key.tenant());
+        assert_eq!(purse.place(&other, rate, next_at), next_at);
     }
 }
