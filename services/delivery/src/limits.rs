@@ -146,7 +146,7 @@ mod tests {
         );
         assert_eq!(
             told(&sender, "orange.fr"),
-            some("orange", "100/min burst 20", 2),
+            some("orange", "120/min burst 20", 2),
             "the default"
         );
         assert_eq!(told(&sender, "example.org"), some("example.org", "5/s", 0), "each for itself");
