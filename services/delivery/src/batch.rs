@@ -189,9 +189,10 @@ async fn within(
             Ok(senders) => senders,
             Err(error) => return Err((error, fit)),
         };
+        let fit = spend::permitted(desk, head, &senders, ahead, fit).await;
+        // Permits come back and days do not, so these are last.
         let fit = spend::senders_day(desk, (tenant, day), &senders, fit).await?;
-        let fit = spend::brands_day(desk, (tenant, day), fit).await?;
-        Ok(spend::permitted(desk, head, &senders, ahead, fit).await)
+        spend::brands_day(desk, (tenant, day), fit).await
     };
     match checked.await {
         Ok(fit) => Ok(fit),

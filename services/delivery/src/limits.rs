@@ -53,6 +53,9 @@ impl SenderSettings {
     /// What holds for messages to a domain; the closest line counts, and it alone: the domain's, the
     /// provider's, the provider's default, `other`.
     pub(crate) fn limit(&self, domain: &str) -> Option<Limit> {
+        if self.limits.domains.is_empty() && !self.is_shaped() {
+            return None;
+        }
         let provider = Provider::of(domain);
         let line = |wanted: &Recipients| {
             self.limits.domains.iter().find(|line| line.recipients == *wanted)

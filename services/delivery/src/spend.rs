@@ -1,5 +1,5 @@
-//! What a claimed message uses up before it is written: its sender's day, its brand's day, and a
-//! permit of each rate.
+//! What a claimed message uses up before it is written: a permit of each rate, its sender's day and
+//! its brand's day, in this order.
 //!
 //! What always holds: a message that may not leave now goes back to the queue with every permit that
 //! it had, and takes nothing of a day that it does not need.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use parcours_domain::{ContactId, MessageId, SendOutcome};
+use parcours_domain::{ContactId, MessageId, Millis, SendOutcome};
 use parcours_store::Backend;
 use parcours_testkit::{
     on_both_backends,
@@ -25,8 +25,15 @@ on_both_backends!(
 
 /// The stage with a sender `smtp` over the sink and these limits, and the sink.
 async fn stage(on: Backend, connections: u32, domains: Value) -> (Stage, SmtpSink) {
+    let (mut stage, sink) = at_rest(on, connections, domains).await;
+    stage.start();
+    (stage, sink)
+}
+
+/// The same, but nothing leaves before it is started.
+async fn at_rest(on: Backend, connections: u32, domains: Value) -> (Stage, SmtpSink) {
     let sink = SmtpSink::start().await.unwrap();
-    let stage = Stage::running(on).await;
+    let stage = Stage::new(on).await;
     sender(&stage, "smtp", (sink.port(), connections), domains).await;
     (stage, sink)
 }
@@ -66,13 +73,15 @@ async fn arrived(sink: &SmtpSink, domain: &str, count: usize) -> Vec<Received> {
 
 async fn a_slow_provider_has_its_share_of_the_connections(on: Backend) {
     let limits = json!([{"match": "google", "connections": 2}]);
-    let (stage, sink) = stage(on, 4, limits).await;
+    let (mut stage, sink) = at_rest(on, 4, limits).await;
     let gate = Gate::default();
     let slow = stage.subscribers("gmail.com", 12).await;
     for n in 0..12 {
         sink.rule(Rule::hold(At::Dot, &gate).to(&format!("u{n}@gmail.com")));
     }
     campaign(&stage, &slow).await;
+    // All at once, so that nothing but the cap keeps them from all connections.
+    stage.start();
     gate.reached(2).await;
     for domain in ["example.org", "outlook.com"] {
         campaign(&stage, &stage.subscribers(domain, 12).await).await;
@@ -105,12 +114,12 @@ async fn a_provider_whose_rate_is_used_up_waits_alone(on: Backend) {
 }
 
 async fn a_domain_without_a_lane_of_its_own_steps_aside(on: Backend) {
-    // Whatever lane they share: the limited one comes first, and often.
-    let (stage, sink) =
-        stage(on, 2, json!([{"match": "limited.example", "rate": "1/h burst 2"}])).await;
-    let limited = stage.subscribers("limited.example", 30).await;
+    // They share a lane: the limited one comes first, and often.
+    let limits = json!([{"match": "limited.example", "rate": "1/h burst 2"}]);
+    let (mut stage, sink) = at_rest(on, 2, limits).await;
+    let limited = stage.subscribers("limited.example", 60).await;
     campaign(&stage, &limited).await;
-    arrived(&sink, "limited.example", 2).await;
+    stage.advance(Millis::seconds(1));
     let anna = stage.subscriber("anna").await;
     let lane = "a@limited.example".parse::<parcours_domain::EmailAddress>().unwrap();
     let wanted = Wanted::marketing(anna).by("smtp");
@@ -118,6 +127,8 @@ async fn a_domain_without_a_lane_of_its_own_steps_aside(on: Backend) {
     for _ in 0..10 {
         stage.enqueue_in(lane, &wanted).await;
     }
+    stage.start();
+    arrived(&sink, "limited.example", 2).await;
     let mails = arrived(&sink, "example.org", 10).await;
     assert_eq!(to(&mails, "limited.example").count(), 2);
 }

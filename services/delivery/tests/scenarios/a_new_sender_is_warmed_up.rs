@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
-use parcours_domain::{MessageId, Millis, SendOutcome};
+use parcours_domain::{Day, MessageId, Millis, Quotas, SendOutcome};
+use parcours_kit::Clock as _;
 use parcours_queue::MemoryTokens;
 use parcours_store::Backend;
 use parcours_testkit::on_both_backends;
 use serde_json::json;
 
-use crate::stage::{Stage, Wanted, sent};
+use crate::stage::{Stage, Wanted, name, sent};
 
 on_both_backends!(
     here: a_days_number_is_kept_by_all_and_over_a_restart,
     other_senders_are_not_held_up,
+    what_waits_for_a_permit_takes_nothing_of_a_day,
 );
 
 /// The stage, standing at nine in the morning, with a sender `new` whose first days are these.
@@ -90,4 +92,27 @@ async fn other_senders_are_not_held_up(on: Backend) {
     assert_eq!(sent(&stage, &old, 10).await, 10);
     stage.settle().await;
     assert_eq!(has_left(&stage, &new).await, 2);
+}
+
+async fn what_waits_for_a_permit_takes_nothing_of_a_day(on: Backend) {
+    let mut stage = Stage::new(on).await;
+    let quotas = Quotas { sends_per_day: Some(20), ..Quotas::default() };
+    stage.store.admin().set_quotas(stage.tenant, &quotas).await.unwrap();
+    let limits = json!({
+        "warm_up": {"from": "2026-03-02", "days": [10]},
+        "domains": [{"match": "google", "rate": "1/h burst 3"}],
+    });
+    stage.sender_with("new", json!({"kind": "mailbox"}), limits).await;
+    let anna = stage.subscriber("anna@gmail.com").await;
+    let mut ids = Vec::new();
+    for _ in 0..15 {
+        ids.push(stage.enqueue(&Wanted::marketing(anna).by("new")).await);
+    }
+    stage.start();
+    stage.settle().await;
+    assert_eq!(has_left(&stage, &ids).await, 3);
+    let (store, day) = (stage.store.for_tenant(stage.tenant), Day::of(stage.clock.now()));
+    assert_eq!(store.sends_granted(day.0).await.unwrap(), 3);
+    let left = store.lease_sender_day(&name("new"), (day, 10), 100).await.unwrap();
+    assert_eq!(left, 7);
 }
