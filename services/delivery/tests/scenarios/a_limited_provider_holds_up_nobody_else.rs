@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use parcours_delivery::DeliveryConfig;
 use parcours_domain::{ContactId, MessageId, Millis, SendOutcome};
 use parcours_store::Backend;
 use parcours_testkit::{
@@ -127,7 +128,7 @@ async fn a_domain_without_a_lane_of_its_own_steps_aside(on: Backend) {
     for _ in 0..10 {
         stage.enqueue_in(lane, &wanted).await;
     }
-    stage.start();
+    stage.start_with(DeliveryConfig { claim_most: 16, ..DeliveryConfig::default() });
     arrived(&sink, "limited.example", 2).await;
     let mails = arrived(&sink, "example.org", 10).await;
     assert_eq!(to(&mails, "limited.example").count(), 2);
