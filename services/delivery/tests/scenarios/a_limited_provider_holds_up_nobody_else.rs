@@ -1,11 +1,17 @@
 //! A provider that is slow, or that may be sent little, keeps its own messages waiting and nobody
 //! else's, and gets no more than was said.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use parcours_delivery::DeliveryConfig;
 use parcours_domain::{ContactId, MessageId, Millis, SendOutcome};
-use parcours_store::Backend;
+use parcours_store::{Backend, Fault, FaultPoint, Faults};
 use parcours_testkit::{
     on_both_backends,
     smtp_sink::{At, Gate, Received, Rule, SmtpSink},
@@ -19,6 +25,7 @@ on_both_backends!(
     a_provider_whose_rate_is_used_up_waits_alone,
     a_domain_without_a_lane_of_its_own_steps_aside,
     a_providers_rate_is_kept_and_used,
+    a_backlog_that_waits_is_left_alone,
     a_receipt_does_not_wait_behind_a_campaign,
     what_an_older_version_queued_is_sent_and_counted,
     two_senders_over_one_server_share_its_limits,
@@ -148,11 +155,39 @@ async fn a_providers_rate_is_kept_and_used(on: Backend) {
     assert_eq!(sink.count(), ids.len(), "each once");
 }
 
+/// Counts claims.
+#[derive(Default)]
+struct Claims(AtomicUsize);
+
+impl Faults for Claims {
+    fn at(&self, point: FaultPoint) -> Option<Fault> {
+        if point == FaultPoint::AfterClaim {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    }
+}
+
+async fn a_backlog_that_waits_is_left_alone(on: Backend) {
+    let claims = Arc::new(Claims::default());
+    let sink = SmtpSink::start().await.unwrap();
+    let mut stage = Stage::with_faults(on, Some(claims.clone())).await;
+    let limits = json!([{"match": "google", "rate": "10/s"}]);
+    sender(&stage, "smtp", (sink.port(), 4), limits).await;
+    let contacts = stage.subscribers("gmail.com", 100).await;
+    campaign(&stage, &contacts).await;
+    stage.start();
+    arrived(&sink, "gmail.com", 20).await;
+    let claims = claims.0.load(Ordering::Relaxed);
+    assert!(claims <= 60, "{claims} claims for 20 messages");
+}
+
 async fn a_receipt_does_not_wait_behind_a_campaign(on: Backend) {
     let (stage, sink) = stage(on, 4, json!([{"match": "google", "rate": "4/s"}])).await;
     let contacts = stage.subscribers("gmail.com", 40).await;
     campaign(&stage, &contacts).await;
     arrived(&sink, "gmail.com", 2).await;
+    stage.advance(Millis::seconds(1));
     let id = stage.enqueue(&Wanted::transactional(contacts[0]).by("smtp")).await;
     let begun = Instant::now();
     while stage.message(id).await.status != SendOutcome::Sent.as_str() {
