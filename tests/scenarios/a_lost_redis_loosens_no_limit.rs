@@ -1,4 +1,4 @@
-//! A gateway, two workers and two senders share a Redis; in the middle of a campaign it is killed, and
+//! A gateway, two workers and three senders share a Redis; in the middle of a campaign it is killed, and
 //! later comes back empty. Everybody gets the message once, and all along the
 //! brand sends no more than its rate, or a provider gets no more than its own.
 
@@ -22,12 +22,12 @@ const PROVIDERS: House = House {
     provider: Some(Provider { name: "google", domain: "gmail.com", rate: "40/s" }),
 };
 /// The sink sees messages when they have arrived, later than they were let go: on a busy machine
-/// half a second's worth comes close to the others. Two senders that did not know of one another
-/// would send as much again every second.
+/// half a second's worth comes close to the others. Three senders that did not know of one another
+/// would send twice as much again every second.
 const SPAN: Duration = Duration::from_secs(4);
 const MOST: usize = 4 * RATE + RATE / 2;
 const FRONT: &str = "gateway,consent";
-const WORKERS: [&str; 2] = ["worker,delivery", "delivery,worker"];
+const SENDERS: [&str; 3] = ["worker,delivery", "delivery,worker", "delivery"];
 
 /// The most that arrived within any [`SPAN`].
 fn fullest_span(arrivals: &[Instant]) -> usize {
@@ -58,8 +58,8 @@ fn redis_is_lost(house: &House) {
         .with("PARCOURS_RPC_SECRET", &"5e".repeat(16))
         .with("PARCOURS_RPC_LISTEN", "127.0.0.1:0");
     let mut campaign = Campaign::new(supervisor, FRONT, house);
-    for worker in WORKERS {
-        campaign.supervisor.start(worker).unwrap();
+    for sender in SENDERS {
+        campaign.supervisor.start(sender).unwrap();
     }
     let messages = scaled(400, 4_000);
     campaign.subscribe(messages);
