@@ -20,7 +20,6 @@ use crate::{
     catalogue::Unready,
     compose,
     core::Core,
-    dispatch::REST_MOST,
     doors::Entrance,
     ending::{Ending, Reply, Rules, Ticket},
     gate::{self, Judged},
@@ -28,10 +27,9 @@ use crate::{
     mailbox,
     recorder::Record,
     relay,
-    rounds::{Head, Turn},
+    rounds::Turn,
     settings::{BrandSettings, Transport, UnknownPolicies},
-    spend::{self, Senders},
-    told,
+    spend, told,
 };
 
 /// How long a head rests after the store did not answer.
@@ -117,7 +115,7 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     if let rest_until @ Some(_) = core.days.over_until(tenant, day.0) {
         return Ok(Report { rest_until, ..Report::default() });
     }
-    let ahead = match ahead(core, turn).await {
+    let ahead = match spend::ahead(core, turn).await {
         Ok(ahead) => ahead,
         Err(rest_until) => {
             return Ok(Report { rest_until: Some(rest_until), ..Report::default() });
@@ -152,56 +150,11 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     let desk = Desk { core: Arc::clone(core), policies, claimed_at: Instant::now() };
     let passes = budget.permits.into_iter().map(|permit| Pass::of(&key, permit));
     let fit = triage(&desk, claimed.into_iter().zip(passes)).await;
-    let fit = within(&desk, (turn.head, day), ahead, fit).await?;
+    let fit = spend::within(&desk, (turn.head, day), ahead, fit).await?;
     let gave_back = rate.is_some() && fit.len() < count as usize;
     let rest_until = core.days.over_until(tenant, day.0);
     let appetite = senders(&desk, tenant, brand, fit).await?;
     Ok(Report { claimed: taken, more: taken == count, rest_until, gave_back, appetite })
-}
-
-/// Permits for a lane with a pace; or until when it rests, because there are none.
-async fn ahead(core: &Core, turn: Turn) -> Result<Option<Ahead<'_>>, Instant> {
-    let Some(pace) = core.paces.of(turn.head) else { return Ok(None) };
-    match core.purse.ahead(pace, turn.most).await {
-        Ok(ahead) => Ok(Some(ahead)),
-        Err(next_at) if next_at > Instant::now() + REST_MOST => {
-            // Others may be behind those that wait so long.
-            core.paces.learn(turn.head, None);
-            Ok(None)
-        }
-        Err(next_at) => {
-            spend::lane_waits();
-            Err(next_at)
-        }
-    }
-}
-
-/// What may leave now, with a permit of each rate.
-async fn within(
-    desk: &Desk,
-    (head, day): (Head, Day),
-    ahead: Option<Ahead<'_>>,
-    fit: Vec<Fit>,
-) -> Result<Vec<Fit>, StoreError> {
-    let tenant = head.0;
-    let checked = async {
-        let senders = match Senders::of(desk, tenant, &fit).await {
-            Ok(senders) => senders,
-            Err(error) => return Err((error, fit)),
-        };
-        let fit = spend::permitted(desk, head, &senders, ahead, fit).await;
-        // Permits come back and days do not, so these are last.
-        let fit = spend::senders_day(desk, (tenant, day), &senders, fit).await?;
-        spend::brands_day(desk, (tenant, day), fit).await
-    };
-    match checked.await {
-        Ok(fit) => Ok(fit),
-        Err((error, fit)) => {
-            let now = desk.core.clock.now();
-            spend::go_back(desk, fit, |_| Ending::Back(now)).await;
-            Err(error)
-        }
-    }
 }
 
 /// Judges, and ends at once what must not leave or has no time left.

@@ -15,27 +15,68 @@ use crate::{
     batch::{Desk, Fit},
     budget::{Ahead, Permit, Permits},
     catalogue::Unready,
+    core::Core,
     dispatch::REST_MOST,
     ending::{Ending, Ticket},
     pace::Pace,
-    rounds::Head,
+    rounds::{Head, Turn},
     settings::SenderSettings,
 };
 
-/// Counts messages that were put off for a limit.
+/// Counts messages that were put off, and lanes that waited, for a limit.
 const PUT_OFF: &str = "parcours_sends_put_off_total";
 
-/// A lane waits for its provider's rate.
-pub(crate) fn lane_waits() {
-    telemetry::metrics().add(PUT_OFF, 1, &[("limit", "domain")]);
+/// Permits for a lane with a pace; or until when it rests, because there are none.
+pub(crate) async fn ahead(core: &Core, turn: Turn) -> Result<Option<Ahead<'_>>, Instant> {
+    let Some(pace) = core.paces.of(turn.head) else { return Ok(None) };
+    match core.purse.ahead(pace, turn.most).await {
+        Ok(ahead) => Ok(Some(ahead)),
+        Err(next_at) if next_at > Instant::now() + REST_MOST => {
+            // Others may be behind those that wait so long.
+            core.paces.learn(turn.head, None);
+            Ok(None)
+        }
+        Err(next_at) => {
+            telemetry::metrics().add(PUT_OFF, 1, &[("limit", "domain")]);
+            Err(next_at)
+        }
+    }
+}
+
+/// What may leave now, with a permit of each rate.
+pub(crate) async fn within(
+    desk: &Desk,
+    (head, day): (Head, Day),
+    ahead: Option<Ahead<'_>>,
+    fit: Vec<Fit>,
+) -> Result<Vec<Fit>, StoreError> {
+    let tenant = head.0;
+    let checked = async {
+        let senders = match Senders::of(desk, tenant, &fit).await {
+            Ok(senders) => senders,
+            Err(error) => return Err((error, fit)),
+        };
+        let fit = permitted(desk, head, &senders, ahead, fit).await;
+        // Permits come back and days do not, so these are last.
+        let fit = senders_day(desk, (tenant, day), &senders, fit).await?;
+        brands_day(desk, (tenant, day), fit).await
+    };
+    match checked.await {
+        Ok(fit) => Ok(fit),
+        Err((error, fit)) => {
+            let now = desk.core.clock.now();
+            go_back(desk, fit, |_| Ending::Back(now)).await;
+            Err(error)
+        }
+    }
 }
 
 /// The senders of a batch, as their documents say now. A sender without a readable document is
 /// missing; its messages end when they are to be written.
-pub(crate) struct Senders(BTreeMap<Name, Arc<SenderSettings>>);
+struct Senders(BTreeMap<Name, Arc<SenderSettings>>);
 
 impl Senders {
-    pub(crate) async fn of(desk: &Desk, tenant: TenantId, fit: &[Fit]) -> Result<Self, StoreError> {
+    async fn of(desk: &Desk, tenant: TenantId, fit: &[Fit]) -> Result<Self, StoreError> {
         let mut senders = BTreeMap::new();
         for one in fit {
             let (name, version) = (&one.claimed.row.sender, one.claimed.sender_version);
@@ -64,10 +105,10 @@ impl Senders {
 }
 
 /// The messages that may go on; or what the store said, and all of them.
-pub(crate) type Going = Result<Vec<Fit>, (StoreError, Vec<Fit>)>;
+type Going = Result<Vec<Fit>, (StoreError, Vec<Fit>)>;
 
 /// Those whose senders may still send today; the others wait for the next day.
-pub(crate) async fn senders_day(
+async fn senders_day(
     desk: &Desk,
     (tenant, day): (TenantId, Day),
     senders: &Senders,
@@ -92,11 +133,7 @@ pub(crate) async fn senders_day(
 }
 
 /// Those that the brand may still send today; the others go back.
-pub(crate) async fn brands_day(
-    desk: &Desk,
-    (tenant, day): (TenantId, Day),
-    mut fit: Vec<Fit>,
-) -> Going {
+async fn brands_day(desk: &Desk, (tenant, day): (TenantId, Day), mut fit: Vec<Fit>) -> Going {
     match desk.core.days.take(tenant, day.0, count(&fit)).await {
         Err(error) => Err((error, fit)),
         Ok(may) => {
@@ -109,7 +146,7 @@ pub(crate) async fn brands_day(
 }
 
 /// Those with a permit of every rate that holds for them; the others go back until there may be one.
-pub(crate) async fn permitted(
+async fn permitted(
     desk: &Desk,
     head: Head,
     senders: &Senders,
@@ -217,7 +254,7 @@ async fn put_off(desk: &Desk, limit: &'static str, fit: Vec<Fit>, ending: impl F
 }
 
 /// Back to the queue, with all permits.
-pub(crate) async fn go_back(desk: &Desk, fit: Vec<Fit>, ending: impl Fn(&Fit) -> Ending) {
+async fn go_back(desk: &Desk, fit: Vec<Fit>, ending: impl Fn(&Fit) -> Ending) {
     let now = desk.core.clock.now();
     let mut records = Vec::with_capacity(fit.len());
     for one in fit {
