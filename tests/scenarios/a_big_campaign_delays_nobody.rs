@@ -13,7 +13,7 @@ use parcours_tests::{fault::supervisor::Supervisor, scaled};
 
 use crate::campaign::{Campaign, House};
 
-const HOUSE: House = House { connections: 4, dkim: None, rate: None };
+const HOUSE: House = House { connections: 4, dkim: None, rate: None, provider: None };
 const FRONT: &str = "gateway,worker,consent";
 /// What the small brand sends.
 const FEW: usize = 100;

@@ -1,6 +1,6 @@
-//! A gateway, two workers and two senders share a Redis; in the middle of a campaign it is killed, and
+//! A gateway, two workers and three senders share a Redis; in the middle of a campaign it is killed, and
 //! later comes back empty. Everybody gets the message once, and all along the
-//! brand sends no more than its rate.
+//! brand sends no more than its rate, or a provider gets no more than its own.
 
 use std::{
     collections::BTreeMap,
@@ -10,18 +10,24 @@ use std::{
 use parcours_testkit::{pg::TempDatabase, redis::RedisServer};
 use parcours_tests::{fault::supervisor::Supervisor, scaled};
 
-use crate::campaign::{Campaign, House, user};
+use crate::campaign::{Campaign, House, Provider, user};
 
 /// Messages a second, for all senders together.
 const RATE: usize = 40;
-const HOUSE: House = House { connections: 4, dkim: None, rate: Some("40/s") };
+const BRANDS: House = House { connections: 4, dkim: None, rate: Some("40/s"), provider: None };
+const PROVIDERS: House = House {
+    connections: 4,
+    dkim: None,
+    rate: None,
+    provider: Some(Provider { name: "google", domain: "gmail.com", rate: "40/s" }),
+};
 /// The sink sees messages when they have arrived, later than they were let go: on a busy machine
-/// half a second's worth comes close to the others. Two senders that did not know of one another
-/// would send as much again every second.
+/// half a second's worth comes close to the others. Three senders that did not know of one another
+/// would send twice as much again every second.
 const SPAN: Duration = Duration::from_secs(4);
 const MOST: usize = 4 * RATE + RATE / 2;
 const FRONT: &str = "gateway,consent";
-const WORKERS: [&str; 2] = ["worker,delivery", "delivery,worker"];
+const SENDERS: [&str; 3] = ["worker,delivery", "delivery,worker", "delivery"];
 
 /// The most that arrived within any [`SPAN`].
 fn fullest_span(arrivals: &[Instant]) -> usize {
@@ -32,6 +38,15 @@ fn fullest_span(arrivals: &[Instant]) -> usize {
 
 #[test]
 fn and_everybody_gets_it_once() {
+    redis_is_lost(&BRANDS);
+}
+
+#[test]
+fn nor_that_of_a_provider() {
+    redis_is_lost(&PROVIDERS);
+}
+
+fn redis_is_lost(house: &House) {
     let Some(mut redis) = RedisServer::start("a_lost_redis_loosens_no_limit").unwrap() else {
         return;
     };
@@ -42,9 +57,9 @@ fn and_everybody_gets_it_once() {
         .with("PARCOURS_REDIS_URL", redis.url())
         .with("PARCOURS_RPC_SECRET", &"5e".repeat(16))
         .with("PARCOURS_RPC_LISTEN", "127.0.0.1:0");
-    let mut campaign = Campaign::new(supervisor, FRONT, &HOUSE);
-    for worker in WORKERS {
-        campaign.supervisor.start(worker).unwrap();
+    let mut campaign = Campaign::new(supervisor, FRONT, house);
+    for sender in SENDERS {
+        campaign.supervisor.start(sender).unwrap();
     }
     let messages = scaled(400, 4_000);
     campaign.subscribe(messages);

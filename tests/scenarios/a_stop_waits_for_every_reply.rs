@@ -15,7 +15,7 @@ const MESSAGES: usize = 200;
 #[test]
 fn with_fifty_sessions_behind_the_final_dot() {
     let data = tempfile::tempdir().unwrap();
-    let house = House { connections: SESSIONS, dkim: None, rate: None };
+    let house = House { connections: SESSIONS, dkim: None, rate: None, provider: None };
     let mut campaign = Campaign::new(Supervisor::sqlite(data.path()), ALL_ROLES, &house);
     campaign.subscribe(MESSAGES);
     let gate = Gate::default();

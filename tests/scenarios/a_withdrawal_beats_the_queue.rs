@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::campaign::{Campaign, House, one_click, percentile, user};
 
 const CONNECTIONS: usize = 8;
-const HOUSE: House = House { connections: CONNECTIONS, dkim: None, rate: None };
+const HOUSE: House = House { connections: CONNECTIONS, dkim: None, rate: None, provider: None };
 
 /// Subscribers, each of whom has had one mail; half of them will withdraw.
 fn subscribers() -> usize {

@@ -27,6 +27,15 @@ pub struct House {
     pub dkim: Option<&'static str>,
     /// What the brand may send, such as `20/s`.
     pub rate: Option<&'static str>,
+    /// Its recipients are this provider's: its name, a domain of it, and what it may be sent.
+    pub provider: Option<Provider>,
+}
+
+/// See [`House::provider`].
+pub struct Provider {
+    pub name: &'static str,
+    pub domain: &'static str,
+    pub rate: &'static str,
 }
 
 /// A run that sends at once, for each of two events.
@@ -52,6 +61,9 @@ steps:
 fn documents(brand: &str, house: &House, port: u16) -> String {
     let connections = house.connections;
     let rate = house.rate.map_or(String::new(), |rate| format!("rate: {rate}"));
+    let domains = house.provider.as_ref().map_or(String::new(), |provider| {
+        format!("domains: [{{ match: {}, rate: {} }}]", provider.name, provider.rate)
+    });
     let dkim = house.dkim.map_or(String::new(), |algorithm| {
         format!(
             "dkim: [{{ selector: s1, domain: shop.example, algorithm: {algorithm}, \
@@ -83,6 +95,7 @@ name: main
 from: {{ name: The Shop, address: hello@shop.example }}
 transport: {{ kind: smtp, host: 127.0.0.1, port: {port}, security: none, connections: {connections} }}
 {dkim}
+{domains}
 ---
 apiVersion: parcours/v1
 kind: Topic
@@ -107,6 +120,8 @@ html: |
 /// See the head of this file.
 pub struct Campaign {
     pub supervisor: Supervisor,
+    /// Under which domain its contacts have their addresses.
+    domain: &'static str,
     pub sink: SmtpSink,
     pub runtime: tokio::runtime::Runtime,
     http: reqwest::Client,
@@ -146,6 +161,7 @@ impl Campaign {
         let front = supervisor.url(front).unwrap();
         let this = Self {
             supervisor,
+            domain: house.provider.as_ref().map_or("customers.example", |one| one.domain),
             sink,
             runtime,
             http: reqwest::Client::new(),
@@ -203,7 +219,7 @@ impl Campaign {
             Self::each(users.chunks(100), |chunk| async move {
                 let identify = |user: &String| {
                     json!({"type": "identify", "userId": user, "messageId": format!("i-{user}"),
-                           "traits": {"email": format!("{user}@customers.example"),
+                           "traits": {"email": format!("{user}@{}", this.domain),
                                       "first_name": "Zoé"}})
                 };
                 let batch: Vec<Value> = chunk.iter().map(identify).collect();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use parcours_domain::provider::PROVIDERS;
 use parcours_kit::telemetry::METRICS;
 use serde_json::Value;
 
@@ -27,6 +28,27 @@ fn named(cells: &str) -> BTreeSet<String> {
 fn every_metric() {
     let exported = METRICS.iter().map(|(name, ..)| (*name).to_owned()).collect();
     assert_eq!(named(&first_cells("### What the metrics mean")), exported);
+}
+
+#[test]
+fn every_providers_pace() {
+    let section = README.split("\n## ").find(|section| section.starts_with("At a pace")).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut told: Vec<_> = rows
+        .flat_map(|row| {
+            let cells: Vec<&str> = row.trim_end_matches(" |").split(" | ").collect();
+            let names = cells[0].replace('`', "");
+            let pace = (cells[1].to_owned(), cells[2].to_owned());
+            names.split(", ").map(|name| (name.to_owned(), pace.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut known: Vec<_> = PROVIDERS
+        .iter()
+        .map(|one| (one.name.to_owned(), (one.rate.to_string(), one.connections.to_string())))
+        .collect();
+    told.sort();
+    known.sort();
+    assert_eq!(told, known);
 }
 
 #[test]

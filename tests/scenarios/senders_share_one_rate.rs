@@ -1,5 +1,5 @@
 //! Three processes send for one brand, and one of their machines believes that it is an hour later:
-//! together they keep the brand's rate and use it.
+//! together they keep the brand's rate and use it, and so they do with the rate of a provider.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,17 @@ use parcours_tests::{
     scaled,
 };
 
-use crate::campaign::{Campaign, House};
+use crate::campaign::{Campaign, House, Provider};
 
 /// Messages a second, for all senders together.
 const RATE: usize = 100;
-const HOUSE: House = House { connections: 8, dkim: None, rate: Some("100/s") };
+const BRANDS: House = House { connections: 8, dkim: None, rate: Some("100/s"), provider: None };
+const PROVIDERS: House = House {
+    connections: 8,
+    dkim: None,
+    rate: None,
+    provider: Some(Provider { name: "google", domain: "gmail.com", rate: "100/s" }),
+};
 const SENDERS: [&str; 3] = ["sender-1", "sender-2", "sender-3"];
 const FRONT: &str = "gateway,worker,consent";
 const SECOND: Duration = Duration::from_secs(1);
@@ -33,6 +39,15 @@ fn windows(arrivals: &[Instant], span: Duration) -> Vec<usize> {
 
 #[test]
 fn whatever_their_clocks_say() {
+    three_senders(&BRANDS);
+}
+
+#[test]
+fn of_a_provider_too() {
+    three_senders(&PROVIDERS);
+}
+
+fn three_senders(house: &House) {
     let Some(redis) = RedisServer::start("senders_share_one_rate").unwrap() else { return };
     let server = tokio::runtime::Runtime::new().unwrap();
     let database = server.block_on(TempDatabase::new()).unwrap();
@@ -43,7 +58,7 @@ fn whatever_their_clocks_say() {
         .with("PARCOURS_REDIS_URL", redis.url())
         .with("PARCOURS_RPC_SECRET", &"5e".repeat(16))
         .with("PARCOURS_RPC_LISTEN", "127.0.0.1:0");
-    let mut campaign = Campaign::new(supervisor, FRONT, &HOUSE);
+    let mut campaign = Campaign::new(supervisor, FRONT, house);
     let messages = scaled(1_500, 12_000);
     campaign.subscribe(messages);
     campaign.everybody("Hello");

@@ -160,7 +160,8 @@ fn cost(algorithm: &'static str, messages: usize) -> f64 {
     let data = tempfile::tempdir().unwrap();
     let (front, sender) = ("gateway,worker,consent", "delivery");
     let supervisor = Supervisor::postgres(data.path(), database.url());
-    let house = House { connections: CONNECTIONS, dkim: Some(algorithm), rate: None };
+    let house =
+        House { connections: CONNECTIONS, dkim: Some(algorithm), rate: None, provider: None };
     let mut campaign = Campaign::new(supervisor, front, &house);
     campaign.subscribe(messages);
     campaign.everybody("Hello");
@@ -232,7 +233,8 @@ fn ways(campaign: &mut Campaign, events: usize) -> Vec<Duration> {
 }
 
 fn latency(name: &str, supervisor: Supervisor) -> Duration {
-    let house = House { connections: CONNECTIONS, dkim: Some("ed25519"), rate: None };
+    let house =
+        House { connections: CONNECTIONS, dkim: Some("ed25519"), rate: None, provider: None };
     let mut campaign = Campaign::new(supervisor, ALL_ROLES, &house);
     let ways = ways(&mut campaign, scaled(100, 6_000));
     let [half, most, all] = [0.5, 0.99, 1.0].map(|share| percentile(&ways, share));

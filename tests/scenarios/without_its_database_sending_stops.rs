@@ -50,7 +50,7 @@ fn cut_off(how: &str, away: impl Fn(&Proxy), back: impl Fn(&Proxy)) {
     let (proxy, url) = through(database.url());
     let (front, sender) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut sender = Supervisor::postgres(sender.path(), &url);
-    let house = House { connections: CONNECTIONS, dkim: None, rate: None };
+    let house = House { connections: CONNECTIONS, dkim: None, rate: None, provider: None };
     let supervisor = Supervisor::postgres(front.path(), database.url());
     let mut campaign = Campaign::new(supervisor, "gateway,worker,consent", &house);
     campaign.subscribe(messages);

@@ -10,25 +10,26 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use parcours_domain::{MessageClass, Millis, Name, SendOutcome, TenantId};
+use parcours_domain::{Day, MessageClass, Name, SendOutcome, TenantId};
 use parcours_kit::telemetry;
 use parcours_queue::tokens::LimitKey;
 use parcours_store::{ClaimOrder, Claimed, Moments, StoreError};
 
 use crate::{
-    budget::Permit,
+    budget::{Ahead, Pass, Permit},
     catalogue::Unready,
     compose,
     core::Core,
+    doors::Entrance,
     ending::{Ending, Reply, Rules, Ticket},
     gate::{self, Judged},
-    letter::{House, Letter, Unfit},
+    letter::{Letter, Unfit},
     mailbox,
     recorder::Record,
     relay,
     rounds::Turn,
     settings::{BrandSettings, Transport, UnknownPolicies},
-    told,
+    spend, told,
 };
 
 /// How long a head rests after the store did not answer.
@@ -53,7 +54,7 @@ pub(crate) struct Report {
 pub(crate) struct Fit {
     pub claimed: Claimed,
     pub judged: Judged,
-    pub permit: Permit,
+    pub pass: Pass,
 }
 
 /// A message with its letter, ready for a transport.
@@ -110,15 +111,22 @@ pub(crate) async fn work(core: &Arc<Core>, turn: Turn) -> Report {
 
 async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     let (tenant, lane) = turn.head;
+    let day = Day::of(core.clock.now());
+    if let rest_until @ Some(_) = core.days.over_until(tenant, day.0) {
+        return Ok(Report { rest_until, ..Report::default() });
+    }
+    let ahead = match spend::ahead(core, turn).await {
+        Ok(ahead) => ahead,
+        Err(rest_until) => {
+            return Ok(Report { rest_until: Some(rest_until), ..Report::default() });
+        }
+    };
+    let most = ahead.as_ref().map_or(turn.most, Ahead::count);
     let brand = core.catalogue.brand(tenant).await?;
     let rate = brand.as_ref().and_then(|brand| brand.rate);
     let key = LimitKey::Brand(tenant);
-    let day = core.clock.now().utc_day();
-    if let rest_until @ Some(_) = core.days.over_until(tenant, day) {
-        return Ok(Report { rest_until, ..Report::default() });
-    }
-    let mut budget = core.purse.take(&key, rate, turn.most).await;
-    let count = u32::try_from(budget.permits.len()).unwrap_or(turn.most);
+    let mut budget = core.purse.take(&key, rate, most).await;
+    let count = u32::try_from(budget.permits.len()).unwrap_or(most);
     if count == 0 {
         return Ok(Report { rest_until: Some(budget.next_at), ..Report::default() });
     }
@@ -135,24 +143,25 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
             return Err(error);
         }
     };
-    let gave_back = rate.is_some() && claimed.len() < budget.permits.len();
-    core.purse.put_back(&key, budget.permits.drain(claimed.len().min(budget.permits.len())..));
     let taken = u32::try_from(claimed.len()).unwrap_or(count);
+    core.purse.put_back(&key, budget.permits.drain(claimed.len().min(budget.permits.len())..));
     let _in_flight = core.board.begin(claimed.len());
     let policies = brand.as_ref().map(|brand| brand.unknown_policy).unwrap_or_default();
     let desk = Desk { core: Arc::clone(core), policies, claimed_at: Instant::now() };
-    let fit = triage(&desk, claimed.into_iter().zip(budget.permits)).await;
-    let fit = within_day(&desk, (tenant, day), &key, fit).await?;
-    let rest_until = core.days.over_until(tenant, day);
+    let passes = budget.permits.into_iter().map(|permit| Pass::of(&key, permit));
+    let fit = triage(&desk, claimed.into_iter().zip(passes)).await;
+    let fit = spend::within(&desk, (turn.head, day), ahead, fit).await?;
+    let gave_back = rate.is_some() && fit.len() < count as usize;
+    let rest_until = core.days.over_until(tenant, day.0);
     let appetite = senders(&desk, tenant, brand, fit).await?;
     Ok(Report { claimed: taken, more: taken == count, rest_until, gave_back, appetite })
 }
 
 /// Judges, and ends at once what must not leave or has no time left.
-async fn triage(desk: &Desk, claimed: impl Iterator<Item = (Claimed, Permit)>) -> Vec<Fit> {
+async fn triage(desk: &Desk, claimed: impl Iterator<Item = (Claimed, Pass)>) -> Vec<Fit> {
     let (mut fit, mut records) = (Vec::new(), Vec::new());
     let now = desk.core.clock.now();
-    for (claimed, permit) in claimed {
+    for (claimed, pass) in claimed {
         let ticket = Ticket::of(&claimed, now);
         let ending = if claimed.halted {
             Ending::Back(now)
@@ -161,34 +170,17 @@ async fn triage(desk: &Desk, claimed: impl Iterator<Item = (Claimed, Permit)>) -
         } else {
             match gate::judge(&claimed, now) {
                 Ok(judged) => {
-                    fit.push(Fit { claimed, judged, permit });
+                    fit.push(Fit { claimed, judged, pass });
                     continue;
                 }
                 Err(refused) => Ending::Refused(refused),
             }
         };
         records.extend(desk.record(&ticket, ending));
+        desk.core.purse.give_back(pass);
     }
     desk.core.recorder.all(records).await;
     fit
-}
-
-/// Those that the brand may still send today; the others go back, with their permits.
-async fn within_day(
-    desk: &Desk,
-    (tenant, day): (TenantId, i64),
-    key: &LimitKey,
-    mut fit: Vec<Fit>,
-) -> Result<Vec<Fit>, StoreError> {
-    let want = u32::try_from(fit.len()).unwrap_or(u32::MAX);
-    let taken = desk.core.days.take(tenant, day, want).await;
-    let back = fit.split_off(taken.as_ref().map_or(0, |count| *count as usize).min(fit.len()));
-    desk.core.purse.put_back(key, back.iter().map(|one| one.permit));
-    let now = desk.core.clock.now();
-    let back = back.iter().map(|one| Ticket::of(&one.claimed, now));
-    let records = back.filter_map(|ticket| desk.record(&ticket, Ending::Back(now))).collect();
-    desk.core.recorder.all(records).await;
-    taken.map(|_| fit)
 }
 
 /// Sender by sender, at the same time; how many messages can be worked on at once.
@@ -224,8 +216,6 @@ async fn sender_group(
         Ok(house) => Arc::new(house),
         Err(unready) => return not_ready(desk, unready, fit).await.map(|()| None),
     };
-    let key = LimitKey::Sender(tenant, sender.clone());
-    let fit = permitted(desk, &house, &key, fit).await;
     let now = desk.core.clock.now();
     let tickets: Vec<Ticket> = fit.iter().map(|one| Ticket::of(&one.claimed, now)).collect();
     let ready = match compose::letters(desk, &house, fit).await {
@@ -251,34 +241,24 @@ async fn sender_group(
                 }
             };
             let pool = desk.core.pools.of(tenant, &sender, &target, smtp.connections);
-            relay::deliver(desk, &pool, ready).await;
-            Ok(Some(smtp.connections.saturating_mul(8).max(1)))
+            let server = house.sender.server(&sender);
+            let doors: Vec<_> = ready
+                .iter()
+                .map(|one| {
+                    let limit = house.sender.limit(one.letter.envelope.to.domain())?;
+                    let (server, recipients) = (server.clone(), limit.recipients);
+                    let key = LimitKey::Domain { tenant, server, recipients };
+                    limit.connections.map(|cap| Entrance { door: desk.core.doors.to(&key), cap })
+                })
+                .collect();
+            let at_once = doors
+                .iter()
+                .map(|door| door.as_ref().map_or(smtp.connections, |door| door.part(&desk.core)));
+            let at_once = at_once.max().unwrap_or(smtp.connections).min(smtp.connections);
+            relay::deliver(desk, &pool, ready.into_iter().zip(doors)).await;
+            Ok(Some(at_once.saturating_mul(8).max(1)))
         }
     }
-}
-
-/// Adds the sender's permits; those without one go back until there may be some.
-async fn permitted(desk: &Desk, house: &House, key: &LimitKey, fit: Vec<Fit>) -> Vec<Fit> {
-    let want = u32::try_from(fit.len()).unwrap_or(u32::MAX);
-    let budget = desk.core.purse.take(key, house.sender.rate, want).await;
-    let now = desk.core.clock.now();
-    let wait = budget.next_at.saturating_duration_since(Instant::now());
-    let later = now + Millis(i64::try_from(wait.as_millis()).unwrap_or(1_000).max(1));
-    let mut permits = budget.permits.into_iter();
-    let (mut kept, mut records) = (Vec::new(), Vec::new());
-    for mut one in fit {
-        match permits.next() {
-            Some(permit) => {
-                one.permit = one.permit.and(permit);
-                kept.push(one);
-            }
-            None => {
-                records.extend(desk.record(&Ticket::of(&one.claimed, now), Ending::Back(later)));
-            }
-        }
-    }
-    desk.core.recorder.all(records).await;
-    kept
 }
 
 /// Settings that are missing fail their messages; a secret or a store that is missing for now

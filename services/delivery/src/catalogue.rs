@@ -123,7 +123,8 @@ impl Catalogue {
         Ok(Some(keep(&self.brands, tenant, found.version, brand)))
     }
 
-    async fn sender(
+    /// A sender, in the version that was published when its messages were claimed.
+    pub(crate) async fn sender(
         &self,
         tenant: TenantId,
         (name, version): (&Name, Option<i64>),

@@ -34,7 +34,7 @@ pub(crate) async fn letters(
         match order(desk, &one).await {
             Ok(order) => {
                 orders.push(order);
-                waiting.push((ticket, one.judged, one.permit));
+                waiting.push((ticket, one.judged, one.pass.permit()));
             }
             Err(Unready::Store(error)) => return Err(error),
             Err(Unready::Missing(what)) => {

@@ -71,8 +71,8 @@ impl Default for DeliveryConfig {
     fn default() -> Self {
         Self {
             claim_most: 256,
-            batches_most: 256,
-            batches_of_brand_most: 4,
+            batches_most: 512,
+            batches_of_brand_most: 8,
             batches_of_head_most: 2,
             renders_most: 4,
             lease: Duration::from_secs(900),

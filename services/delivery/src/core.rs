@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     board::Board, budget::Purse, catalogue::Catalogue, config::DeliveryConfig, days::Days,
-    gate::Gate, pool::Pools, recorder::Recorder,
+    doors::Doors, gate::Gate, pace::Paces, pool::Pools, recorder::Recorder, warm_up::WarmUps,
 };
 
 /// Shared by the dispatcher and every batch.
@@ -23,11 +23,15 @@ pub(crate) struct Core {
     pub door: DeliveryDoor,
     pub clock: Arc<dyn Clock>,
     pub purse: Purse,
+    /// By what pace each lane goes.
+    pub paces: Paces,
     pub days: Days,
+    pub warm_ups: WarmUps,
     pub catalogue: Catalogue,
     pub gate: Gate,
     pub recorder: Recorder,
     pub pools: Pools,
+    pub doors: Doors,
     pub board: Board,
     pub renders: Semaphore,
     /// Whom to tell that a run's message has ended; the inbox sweep finds out by itself.
@@ -49,6 +53,7 @@ impl Core {
             recorder: Recorder::new(door.clone(), config.group, Arc::clone(&worker)),
             catalogue: Catalogue::new(store.clone()),
             pools: Pools::default(),
+            doors: Doors::default(),
             board: Board::new(),
             renders: Semaphore::new(config.renders_most.max(1)),
             stopping: AtomicBool::new(false),
@@ -57,7 +62,9 @@ impl Core {
             door,
             clock,
             purse: Purse::new(tokens),
+            paces: Paces::default(),
             days: Days::new(store.clone()),
+            warm_ups: WarmUps::new(store.clone()),
         }
     }
 

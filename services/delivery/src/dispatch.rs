@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A head without permits asks again at the latest after this.
-const REST_MOST: Duration = Duration::from_secs(10);
+pub(crate) const REST_MOST: Duration = Duration::from_secs(10);
 /// How many messages the store expires in one go.
 const EXPIRE_MOST: u64 = 1_000;
 /// How often messages whose time is over are looked for, in product time or machine time.

@@ -101,6 +101,8 @@ pub(crate) enum Ending {
     Late(Reply),
     /// Its turn did not come; back to the queue, not before then, without counting.
     Back(Timestamp),
+    /// Its sender's day is used up; back to the queue, not before then, without counting.
+    Tomorrow(Timestamp),
     /// The claim is not ours any more.
     Lost,
 }
@@ -163,6 +165,12 @@ impl Rules {
                 return Some(self.again(ticket, attempt(reply, "too_late_for_data"), now));
             }
             Ending::Back(not_before) => return Some(back(ticket, not_before)),
+            Ending::Tomorrow(not_before) => {
+                // Recorded, so that whoever asks why it waits is told.
+                let attempt = Some(attempt(Reply::at("judge"), "warm_up"));
+                let retry = Retry { attempt, ..retry(ticket, not_before) };
+                return Some(Record::Retry(Box::new(retry)));
+            }
             Ending::Lost => return None,
         };
         Some(Record::Finish(Box::new(finished), ticket.contact))

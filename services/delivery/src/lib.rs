@@ -2,7 +2,7 @@
 //! what became of them.
 //!
 //! The cast: `dispatch` finds heads with work and gives them turns (`rounds`); `batch` works on one
-//! turn; [`gate`] judges and makes the final commit; `compose` and `letter` write; `mailbox` and
+//! turn; `spend` holds it to days and rates; [`gate`] judges and makes the final commit; `compose` and `letter` write; `mailbox` and
 //! `relay` (over [`mail`]) transmit; `ending` and `recorder` write down. [`DeliveryHandle`] is what
 //! others see.
 //!
@@ -21,21 +21,26 @@ mod core;
 mod days;
 mod dispatch;
 mod documents;
+mod doors;
 mod ending;
 pub mod gate;
 mod group;
 mod handle;
 mod letter;
+pub mod limits;
 mod mailbox;
+mod pace;
 mod pool;
 pub mod receipt;
 mod recorder;
 mod relay;
 mod rounds;
 pub mod settings;
+mod spend;
 mod told;
 mod transport;
 mod urls;
+mod warm_up;
 
 pub mod mail;
 

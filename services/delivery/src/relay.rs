@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::{
     batch::{Desk, Ready},
     core::Core,
+    doors::Entrance,
     ending::{Ending, Reply},
     gate::{Clearance, Cleared},
     letter::Letter,
@@ -34,13 +35,19 @@ use crate::{
     transport::Session,
 };
 
-/// Delivers a batch over the sender's connections; returns when each message has its record.
-pub(crate) async fn deliver(desk: &Desk, pool: &Arc<Pool>, ready: Vec<Ready>) {
+/// Delivers a batch over the sender's connections, each message through its recipients' door if they
+/// have one; returns when each has its record.
+pub(crate) async fn deliver(
+    desk: &Desk,
+    pool: &Arc<Pool>,
+    ready: impl Iterator<Item = (Ready, Option<Entrance>)>,
+) {
     let mut tasks = JoinSet::new();
-    for one in ready {
+    for (one, entrance) in ready {
         let line = Line {
             core: Arc::clone(&desk.core),
             pool: Arc::clone(pool),
+            entrance,
             claimed_at: desk.claimed_at,
             may_have_left: Arc::new(AtomicBool::new(false)),
         };
@@ -79,6 +86,7 @@ pub(crate) async fn deliver(desk: &Desk, pool: &Arc<Pool>, ready: Vec<Ready>) {
 struct Line {
     core: Arc<Core>,
     pool: Arc<Pool>,
+    entrance: Option<Entrance>,
     claimed_at: Instant,
     /// Set before the first byte of data: from then on a loss is not a failure but unknown.
     may_have_left: Arc<AtomicBool>,
@@ -87,6 +95,11 @@ struct Line {
 impl Line {
     async fn transmit(&self, ready: Ready) -> Ending {
         tokio::time::sleep_until(ready.permit.opens_at().into()).await;
+        // First, so that nobody holds a connection while he waits for his turn with a slow provider.
+        let _inside = match &self.entrance {
+            Some(entrance) => Some(entrance.enter(&self.core).await),
+            None => None,
+        };
         let Some(mut place) = self.pool.place().await else { return self.back() };
         let stale = self.claimed_at.elapsed() > self.core.config.stale_after;
         if ready.permit.is_late(Instant::now()) || stale || self.core.is_stopping() {

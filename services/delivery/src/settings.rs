@@ -8,6 +8,8 @@ use parcours_content::BrandRoot;
 use parcours_domain::{MessageClass, Name, Rate, value::Properties};
 use serde::Deserialize;
 
+use crate::limits::SenderLimits;
+
 /// The brand, as far as a message shows or obeys it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct BrandSettings {
@@ -138,6 +140,9 @@ pub struct SenderSettings {
     /// How fast this sender may send.
     #[serde(default)]
     pub rate: Option<Rate>,
+    /// What it may send to whom, and on its first days.
+    #[serde(flatten)]
+    pub limits: SenderLimits,
 }
 
 impl SenderSettings {

@@ -25,7 +25,7 @@ pub(crate) fn attempt(ticket: &Ticket, record: Option<&Record>, claimed_at: Syst
         }
         Some(Record::Retry(retry)) => {
             let ended = retry.attempt.as_ref().map(|attempt| attempt.result.clone());
-            (ended.map_or("back".into(), Cow::from), retry.attempt.is_some())
+            (ended.map_or("back".into(), Cow::from), retry.counted)
         }
     };
     trace

@@ -12,7 +12,7 @@ use crate::{
     durable::{ContactCommit, NewInbox, NewQuarantine, TimerChange},
     fold::{Draft, Fold, Memory, Settlement},
     item::{Item, encode_absorbed},
-    message::{address_in, lane_of, resolve},
+    message::{address_in, resolve},
 };
 
 /// A commit with everything that its outcome may ask for.
@@ -101,9 +101,9 @@ pub(crate) async fn prepare(
     }
     commit.address_gone = draft.address_gone;
     if !draft.sends.is_empty() {
-        let lane = lane_of(address_in(&draft.state.attributes).as_ref());
+        let address = address_in(&draft.state.attributes);
         let sends = std::mem::take(&mut draft.sends).into_iter();
-        commit.sends = sends.map(|request| resolve(request, brand, lane)).collect();
+        commit.sends = sends.map(|request| resolve(request, brand, address.as_ref())).collect();
     }
     count(&mut draft, commit.sends.len());
     commit.seq = draft.seq;

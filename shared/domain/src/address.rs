@@ -5,10 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::hash::{MacKey, sha256_head};
-
-/// Delivery lanes of a brand.
-pub const LANES: u64 = 64;
+use crate::{MessageClass, hash::MacKey, provider};
 
 /// An e-mail address in canonical form: NFC, lower case, domain as IDNA A-labels (E-06).
 ///
@@ -42,12 +39,11 @@ impl EmailAddress {
     pub fn domain(&self) -> &str {
         self.text.get(self.at + 1..).unwrap_or("")
     }
-    /// The delivery lane: which of [`LANES`] buckets the domain falls in, so that one slow mailbox
-    /// provider keeps only its own lane.
+    /// The delivery lane of a message to it, so that one slow mailbox provider keeps only its own:
+    /// see [`provider::lane`].
     #[must_use]
-    pub fn lane(&self) -> i64 {
-        let head = u64::from_be_bytes(sha256_head(&[b"lane", self.domain().as_bytes()]));
-        i64::try_from(head % LANES).unwrap_or(0)
+    pub fn lane(&self, class: MessageClass) -> i64 {
+        provider::lane(self.domain(), class)
     }
     /// The keyed hash under the brand's address key.
     #[must_use]

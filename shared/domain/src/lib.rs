@@ -12,10 +12,12 @@ pub mod ids;
 pub mod message;
 pub mod name;
 pub mod nearest;
+pub mod provider;
 pub mod quota;
 pub mod rate;
 pub mod time;
 pub mod value;
+pub mod warm_up;
 
 pub use address::{AddressHash, EmailAddress};
 pub use event::EventKind;
@@ -27,7 +29,9 @@ pub use ids::{
 pub use message::{Channel, MessageClass, SendOutcome};
 pub use name::{Name, StepId};
 pub use nearest::nearest;
+pub use provider::{Provider, Recipients};
 pub use quota::{EventAsk, EventBucket, EventGrant, EventQuota, Quotas};
 pub use rate::Rate;
 pub use time::{Millis, Timestamp};
 pub use value::Value;
+pub use warm_up::{Day, WarmUp};

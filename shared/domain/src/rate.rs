@@ -36,6 +36,10 @@ pub enum RateUnit {
 pub struct InvalidRate;
 
 impl Rate {
+    /// So many a minute; the numbers are at least 1.
+    pub(crate) const fn a_minute(count: u32, burst: u32) -> Self {
+        Self { count, unit: RateUnit::Minute, burst }
+    }
     /// Tokens a period.
     #[must_use]
     pub const fn count(self) -> u32 {

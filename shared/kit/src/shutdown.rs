@@ -18,10 +18,10 @@ impl Shutdown {
         (ShutdownTrigger(sender), Self(receiver))
     }
 
-    /// Whether stopping was asked for.
+    /// Whether stopping was asked for, or the trigger is gone.
     #[must_use]
     pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
+        *self.0.borrow() || self.0.has_changed().is_err()
     }
 
     /// Returns when stopping is asked for or the trigger is gone.
@@ -66,5 +66,6 @@ mod tests {
         let (trigger, mut orphan) = Shutdown::new();
         drop(trigger);
         orphan.requested().await;
+        assert!(orphan.is_requested(), "or a loop that asks would go round for ever");
     }
 }

@@ -29,6 +29,11 @@ pub const METRICS: &[(&str, MetricKind, &str)] = &[
     ("parcours_http_requests_total", C, "Requests answered, by group and status class"),
     ("parcours_http_request_seconds", H, "Time from request to answer, by group"),
     ("parcours_ingest_items_total", C, "Ingested items, by outcome"),
+    (
+        "parcours_sends_put_off_total",
+        C,
+        "Messages that went back to the queue, or lanes that waited, for a limit of their sender",
+    ),
     ("parcours_quota_refused_total", C, "What was refused because of a brand's quota, by quota"),
     ("parcours_quota_leases_total", C, "Leases of events of a brand's quota, by how they ended"),
     ("parcours_events_applied_total", C, "Client events applied in a commit"),

@@ -7,7 +7,7 @@ mod side_support;
 
 use std::time::{Duration, Instant};
 
-use parcours_domain::{EventAsk, EventQuota, Quotas, Rate, TenantId};
+use parcours_domain::{Day, EventAsk, EventQuota, Quotas, Rate, TenantId};
 use parcours_store::{Backend, IdentityQuery, NO_ROOM, Resolution, Resolved, Store, StoreError};
 use parcours_testkit::store::{derived, temp_brand, temp_store};
 use side_support::*;
@@ -16,6 +16,7 @@ on_both!(
     a_quota_is_what_was_set_last,
     a_lease_takes_from_its_own_brand_alone,
     a_day_gives_out_its_quota_and_no_more,
+    a_day_of_a_sender_gives_out_its_number_and_no_more,
     beyond_its_quota_a_brand_has_no_new_contacts,
     what_is_used_is_counted,
 );
@@ -77,6 +78,24 @@ async fn a_day_gives_out_its_quota_and_no_more(store: Store) {
     assert_eq!(lease(one, 2, 7).await, Some(7), "and so is the next");
     assert_eq!(lease(free, 1, 7).await, None);
     assert_eq!(store.for_tenant(one).sends_granted(1).await.unwrap(), 10);
+}
+
+async fn a_day_of_a_sender_gives_out_its_number_and_no_more(store: Store) {
+    let one = temp_brand(&store, "one").await.unwrap();
+    let other = temp_brand(&store, "other").await.unwrap();
+    let lease = async |tenant, sender: &str, day, most, want| {
+        let (store, sender) = (store.for_tenant(tenant), sender.parse().unwrap());
+        store.lease_sender_day(&sender, (Day(day), most), want).await.unwrap()
+    };
+    assert_eq!([lease(one, "news", 1, 10, 7).await, lease(one, "news", 1, 10, 7).await], [7, 3]);
+    assert_eq!(lease(one, "news", 1, 10, 7).await, 0);
+    assert_eq!(lease(one, "shop", 1, 10, 7).await, 7, "another sender's day is untouched");
+    assert_eq!(lease(other, "news", 1, 10, 7).await, 7, "and another brand's");
+    assert_eq!(lease(one, "news", 2, 20, 17).await, 17, "and the next day");
+    assert_eq!(lease(one, "news", 1, 12, 7).await, 2, "a number that was raised counts at once");
+    assert_eq!(lease(one, "news", 1, 5, 7).await, 0, "and so does one that was lowered");
+    assert_eq!(lease(one, "news", 30, 10, 1).await, 1);
+    assert_eq!(lease(one, "news", 1, 10, 1).await, 1, "long past days are forgotten");
 }
 
 async fn beyond_its_quota_a_brand_has_no_new_contacts(store: Store) {

@@ -39,7 +39,8 @@ pub async fn publish(
     Ok(())
 }
 
-/// A contact with these attributes and the address `USER@example.org`.
+/// A contact with these attributes and the address `USER@example.org`, or `user` where that is an
+/// address itself.
 ///
 /// # Errors
 /// What the store says.
@@ -56,7 +57,8 @@ pub async fn addressed_contact(
     let place = (tenant, contact, shard_of(contact, store.shards()));
     let mut commit = ContactCommit::of_state(place, (0, 0), state, now);
     let keys = store.keys(tenant).await?;
-    let (hmac, ciphertext) = keys.seal_address(&format!("{user}@example.org").parse()?)?;
+    let address = if user.contains('@') { user.to_owned() } else { format!("{user}@example.org") };
+    let (hmac, ciphertext) = keys.seal_address(&address.parse()?)?;
     commit.address = Some(NewAddress { channel: Channel::Email, hmac, key_version: 1, ciphertext });
     let outcome = store.committer().commit(commit).await;
     ensure!(outcome == CommitOutcome::Done, "{outcome:?}");

@@ -259,8 +259,33 @@ impl Stage {
         self.store.consent().record(self.tenant, contact, vec![fact], now).await.unwrap();
     }
 
-    /// Puts a message into the queue.
+    /// So many who have agreed to the topic `news`, with addresses under a domain.
+    pub async fn subscribers(&self, domain: &str, count: usize) -> Vec<ContactId> {
+        let mut contacts = Vec::with_capacity(count);
+        for n in 0..count {
+            contacts.push(self.subscriber(&format!("u{n}@{domain}")).await);
+        }
+        contacts
+    }
+
+    /// Another delivery on this store, as another process would have it.
+    pub fn another_delivery(&self, tokens: Arc<MemoryTokens>) -> DeliveryHandle {
+        let config =
+            DeliveryConfig { sweep_every: Duration::from_millis(20), ..DeliveryConfig::default() };
+        Delivery::start(config, &self.store, self.clock.clone(), tokens)
+    }
+
+    /// Puts a message into the queue, into the lane of its address.
     pub async fn enqueue(&self, wanted: &Wanted) -> MessageId {
+        let contact = self.store.for_tenant(self.tenant).contact(wanted.contact).await.unwrap();
+        let address =
+            contact.iter().flat_map(|one| &one.addresses).find_map(|one| one.address.as_ref());
+        let lane = address.map_or(0, |address| address.lane(wanted.class));
+        self.enqueue_in(lane, wanted).await
+    }
+
+    /// Puts a message into this lane of the queue.
+    pub async fn enqueue_in(&self, lane: i64, wanted: &Wanted) -> MessageId {
         let now = self.clock.now();
         let hours = match wanted.class {
             MessageClass::Marketing => 24,
@@ -277,6 +302,7 @@ impl Stage {
             topic: name(wanted.topic),
             class: wanted.class,
             data: wanted.data.clone(),
+            lane,
             expires_at: now + Millis::hours(hours),
             ..brand::marketing(wanted.contact, now).unwrap()
         };

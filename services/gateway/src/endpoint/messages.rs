@@ -2,8 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use parcours_domain::{
-    Channel, ContactId, EmailAddress, MessageClass, MessageId, Millis, Name, Value,
-    value::Properties,
+    Channel, ContactId, MessageClass, MessageId, Millis, Name, Value, value::Properties,
 };
 use parcours_journey::{Document, Kind};
 use parcours_kit::Problem;
@@ -194,7 +193,9 @@ async fn enqueue(
         class: MessageClass::Transactional,
         channel: Channel::Email,
         data: data(wanted.data.clone())?,
-        lane: address.and_then(|one| one.address.as_ref()).map_or(0, EmailAddress::lane),
+        lane: address
+            .and_then(|one| one.address.as_ref())
+            .map_or(0, |address| address.lane(MessageClass::Transactional)),
         not_before: now,
         expires_at: now + expiry,
     };

@@ -183,7 +183,7 @@ async fn enqueue(
         class: MessageClass::Test,
         channel: Channel::Email,
         data: run_values(&contact, wanted.run, wanted.data.clone())?,
-        lane: to.lane(),
+        lane: to.lane(MessageClass::Test),
         not_before: now,
         expires_at: now + TEST_EXPIRES,
     };

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The words of [`Switch`]; truth values are read as well, since other YAML versions write them.
-const SWITCH: [(&str, Switch); 4] =
+pub(super) const SWITCH: [(&str, Switch); 4] =
     [("on", Switch::On), ("off", Switch::Off), ("true", Switch::On), ("false", Switch::Off)];
 
 /// A list of those who try mails out, not a way round consent.

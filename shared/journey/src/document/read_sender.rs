@@ -1,15 +1,23 @@
 //! Reading Sender documents. Nothing that could break a header or a command passes.
 
-use parcours_domain::{EmailAddress, Name};
+use parcours_domain::{EmailAddress, Name, WarmUp};
 
 use super::{
     fields::{At, Fields, Report},
+    node::NodeKind,
     read::canonical_domain,
+    read_brand::SWITCH,
     sender::{
-        DkimAlgorithm, DkimSignature, Mailbox, SecretRef, SenderDocument, SmtpSecurity,
-        SmtpTransport, Transport, connections_default,
+        DkimAlgorithm, DkimSignature, DomainLimit, Mailbox, SecretRef, SenderDocument,
+        SmtpSecurity, SmtpTransport, Transport, connections_default,
     },
 };
+
+/// Lines about domains in one document.
+const DOMAINS_MOST: usize = 200;
+/// Days of a warm-up, and messages on one of them.
+const WARM_UP_DAYS_MOST: usize = 366;
+const WARM_UP_MOST: u32 = 100_000_000;
 
 pub(super) fn sender(
     fields: &mut Fields<'_>,
@@ -22,6 +30,9 @@ pub(super) fn sender(
     let dkim = fields.optional("dkim", report, |at, report| at.list(report, signature));
     let envelope_domain = fields.optional("envelope_domain", report, domain);
     let rate = fields.optional("rate", report, At::parsed);
+    let domains = fields.optional("domains", report, domains);
+    let shape = fields.optional("shape", report, |at, report| at.word(&SWITCH, report));
+    let warm_up = fields.optional("warm_up", report, warm_up);
     Some(SenderDocument {
         name: name?,
         from: from?,
@@ -30,7 +41,60 @@ pub(super) fn sender(
         dkim: dkim.unwrap_or_default(),
         envelope_domain,
         rate,
+        domains: domains.unwrap_or_default(),
+        shape,
+        warm_up,
     })
+}
+
+fn domains(at: &At<'_>, report: &mut Report) -> Option<Vec<DomainLimit>> {
+    let lines = at.list(report, |at, report| Some((at.path.clone(), domain_limit(at, report)?)))?;
+    if lines.len() > DOMAINS_MOST {
+        let message = format!("{} lines are more than {DOMAINS_MOST}", lines.len());
+        report.add("out_of_range", &at.path, message, "say it of providers, or of `other`");
+    }
+    for (place, (path, line)) in lines.iter().enumerate() {
+        let before = lines.get(..place).unwrap_or_default();
+        if before.iter().any(|(_, other)| other.recipients == line.recipients) {
+            let message = format!("`{}` has a line already", line.recipients);
+            report.add("duplicate_match", &format!("{path}.match"), message, "make it one line");
+        }
+    }
+    Some(lines.into_iter().map(|(_, line)| line).collect())
+}
+
+fn domain_limit(at: &At<'_>, report: &mut Report) -> Option<DomainLimit> {
+    let mut fields = at.fields(report)?;
+    let recipients = fields.required("match", report, At::parsed);
+    let limits = fields.present(&["rate", "connections"]);
+    if limits.is_empty() {
+        let help = "add `rate:`, such as 100/min burst 20, or `connections:`, or both";
+        report.add("missing_field", &at.path, "this line limits nothing", help);
+    }
+    let rate = fields.optional("rate", report, At::parsed);
+    let connections = fields.optional("connections", report, |at, r| at.whole(1, 100, r));
+    fields.done(report);
+    Some(DomainLimit { recipients: recipients?, rate, connections })
+}
+
+fn warm_up(at: &At<'_>, report: &mut Report) -> Option<WarmUp> {
+    let mut fields = at.fields(report)?;
+    let from = fields.required("from", report, At::parsed);
+    let days = fields.required("days", report, |at, report| {
+        let days = at.list(report, |at, report| at.whole(1, WARM_UP_MOST, report))?;
+        let found = match &at.node.kind {
+            NodeKind::List(items) => items.len(),
+            NodeKind::Scalar { .. } | NodeKind::Map(_) => 0,
+        };
+        if (1..=WARM_UP_DAYS_MOST).contains(&found) {
+            return Some(days);
+        }
+        let help = format!("write from 1 to {WARM_UP_DAYS_MOST} numbers, such as [50, 100, 200]");
+        report.add("out_of_range", &at.path, format!("{found} days are out of range"), help);
+        None
+    });
+    fields.done(report);
+    Some(WarmUp { from: from?, days: days? })
 }
 
 fn mailbox(at: &At<'_>, report: &mut Report) -> Option<Mailbox> {
@@ -123,7 +187,6 @@ fn host(at: &At<'_>, report: &mut Report) -> Option<String> {
 }
 
 fn secret(at: &At<'_>, report: &mut Report) -> Option<SecretRef> {
-    use super::node::NodeKind;
     if matches!(at.node.kind, NodeKind::Scalar { .. }) {
         let message = "secrets never stand in documents";
         let help = "write {secret: NAME} and set the secret through the API";

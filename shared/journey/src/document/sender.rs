@@ -2,8 +2,10 @@
 //!
 //! Passwords and private keys stand here only as the name of a secret.
 
-use parcours_domain::{Name, Rate};
+use parcours_domain::{Name, Rate, Recipients, WarmUp};
 use serde::{Deserialize, Serialize};
+
+use super::brand::Switch;
 
 /// A sender.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +28,31 @@ pub struct SenderDocument {
     /// How fast this sender may send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// What may be sent to single mailbox providers and domains.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<DomainLimit>,
+    /// Whether providers without a line of their own are sent to at the pace of
+    /// [`parcours_domain::provider::PROVIDERS`]. Without a word: over a server on this machine they
+    /// are, over any other they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Switch>,
+    /// How much may leave on the sender's first days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<WarmUp>,
+}
+
+/// What may be sent to some recipients. It takes the place of their default as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainLimit {
+    /// To whom.
+    #[serde(rename = "match")]
+    pub recipients: Recipients,
+    /// How fast.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// Over how many connections at once, of all processes together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
 }
 
 impl SenderDocument {

@@ -40,32 +40,40 @@ pub enum LimitKey {
     Brand(TenantId),
     /// What one sender of a brand sends.
     Sender(TenantId, Name),
-    /// What goes to one recipient domain (or group of domains with one provider): of a brand, or of
-    /// the whole install.
-    Domain(Option<TenantId>, String),
+    /// What a brand sends over one server to one mailbox provider, or to one domain.
+    Domain {
+        /// The brand. Brands do not share it even if they name the same server: one could slow
+        /// another.
+        tenant: TenantId,
+        /// The server: what the provider sees, whichever sender it is.
+        server: String,
+        /// The provider's name, or the domain.
+        recipients: String,
+    },
 }
 
 impl LimitKey {
-    /// The brand, where it is one brand's.
+    /// The brand.
     #[must_use]
-    pub const fn tenant(&self) -> Option<TenantId> {
+    pub const fn tenant(&self) -> TenantId {
         match self {
-            Self::Brand(tenant) | Self::Sender(tenant, _) => Some(*tenant),
-            Self::Domain(tenant, _) => *tenant,
+            Self::Brand(tenant) | Self::Sender(tenant, _) | Self::Domain { tenant, .. } => *tenant,
         }
     }
 
     /// 16 bytes that stand for it: a family's own domain is nobody's business.
     #[must_use]
     pub fn digest(&self) -> [u8; 16] {
-        let tenant = self.tenant().map(TenantId::bytes);
-        let tenant = tenant.as_ref().map_or(&[][..], |tenant| &tenant[..]);
-        let (kind, name): (&[u8], &str) = match self {
-            Self::Brand(_) => (b"brand", ""),
-            Self::Sender(_, sender) => (b"sender", sender.as_str()),
-            Self::Domain(_, domain) => (b"domain", domain),
-        };
-        sha256_head(&[kind, tenant, name.as_bytes()])
+        let tenant = &self.tenant().bytes()[..];
+        match self {
+            Self::Brand(_) => sha256_head(&[b"brand", tenant, b""]),
+            Self::Sender(_, sender) => {
+                sha256_head(&[b"sender", tenant, sender.as_str().as_bytes()])
+            }
+            Self::Domain { server, recipients, .. } => {
+                sha256_head(&[b"domain", tenant, server.as_bytes(), recipients.as_bytes()])
+            }
+        }
     }
 }
 
@@ -115,4 +123,10 @@ pub trait TokenLease: Send + Sync {
         want: u32,
         now: Instant,
     ) -> Result<Lease, QueueError>;
+
+    /// How many processes lease at present, this one among them; more than there can be as long as
+    /// that is not known.
+    fn lessees(&self) -> u32 {
+        1
+    }
 }

@@ -206,6 +206,10 @@ fn micros(span: Duration) -> i64 {
 
 #[async_trait]
 impl TokenLease for RedisTokens {
+    fn lessees(&self) -> u32 {
+        self.processes.load(Ordering::Relaxed)
+    }
+
     async fn lease(
         &self,
         key: &LimitKey,

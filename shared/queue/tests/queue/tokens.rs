@@ -33,6 +33,12 @@ pub fn brand(n: u8) -> LimitKey {
     LimitKey::Brand(TenantId::v7(Timestamp::EPOCH, [n; 10]))
 }
 
+/// What brand `n` sends over a server to a provider.
+pub fn domain(n: u8, server: &str, recipients: &str) -> LimitKey {
+    let (server, recipients) = (server.to_owned(), recipients.to_owned());
+    LimitKey::Domain { tenant: brand(n).tenant(), server, recipients }
+}
+
 pub fn rate(text: &str) -> Rate {
     text.parse().unwrap()
 }
@@ -66,18 +72,17 @@ async fn a_burst_goes_at_once_and_the_rest_at_the_rate(tokens: &dyn TokenLease, 
 }
 
 async fn one_limit_does_not_spend_anothers_permits(tokens: &dyn TokenLease, begin: Instant) {
-    let tenant = brand(1).tenant().unwrap();
+    let tenant = brand(1).tenant();
     let sender = |name: &str| LimitKey::Sender(tenant, name.parse().unwrap());
-    let domain = |tenant, name: &str| LimitKey::Domain(tenant, name.to_owned());
     let keys = [
         brand(1),
         brand(2),
         sender("news"),
         sender("shop"),
-        domain(None, "example.org"),
-        domain(None, "example.net"),
-        domain(Some(tenant), "example.org"),
-        domain(brand(2).tenant(), "example.org"),
+        domain(1, "here:25", "google"),
+        domain(1, "here:25", "example.net"),
+        domain(1, "there:25", "google"),
+        domain(2, "here:25", "google"),
     ];
     for key in keys {
         let lease = tokens.lease(&key, rate("1/day"), 2, begin).await.unwrap();
@@ -110,7 +115,7 @@ async fn no_period_sees_more_than_count_and_burst(tokens: &dyn TokenLease, begin
     let outcome = tokio::task::block_in_place(|| {
         runner.run(&plans, |(count, burst, unit, asks)| {
             let case = number.fetch_add(1, Ordering::Relaxed);
-            let key = LimitKey::Domain(None, case.to_string());
+            let key = domain(1, "here:25", &case.to_string());
             let limit = rate(&format!("{count}/{} burst {burst}", unit.0));
             let (mut now, mut uses) = (begin, Vec::new());
             for (pause, want, lateness) in asks {

@@ -13,7 +13,7 @@ use parcours_testkit::redis::{RedisServer, TempRedis};
 
 use crate::{
     ground::link,
-    tokens::{after, brand, lessee, most_in_a_period, rate},
+    tokens::{after, brand, domain, lessee, most_in_a_period, rate},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -82,6 +82,24 @@ async fn three_with_clocks_that_differ_keep_one_limit() {
         let share = used * 100 / (28 * (rate(limit).count() as usize));
         println!("{limit}: at most {} in a second, {share} % used", three.most(0, 30_000));
         assert!(share >= 90, "{limit}: {share} % used");
+    }
+}
+
+/// Limits of two providers over one server, in minutes: no minute sees more than count and burst,
+/// and neither takes from the other.
+#[tokio::test]
+async fn three_keep_each_providers_limit() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let Some(redis) = TempRedis::new("three_keep_each_providers_limit").unwrap() else { return };
+    for (recipients, limit, most) in [("google", "100/min burst 20", 120), ("orange", "6/min", 7)] {
+        let mut three = Three::new(|| link(redis.url()), redis.install(), limit);
+        three.key = domain(1, "here:25", recipients);
+        three.play(0, 240_000).await;
+        let (used, uses) = (three.used(60_000, 240_000), three.uses);
+        let seen = most_in_a_period(uses, MINUTE);
+        println!("{recipients} {limit}: at most {seen} in a minute, {used} in three");
+        assert!(seen <= most, "{recipients}: {seen}");
+        assert!(used * 10 >= 3 * 9 * rate(limit).count() as usize, "{recipients}: {used}");
     }
 }
 

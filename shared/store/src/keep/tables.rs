@@ -76,6 +76,7 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("seaql_migrations", "the header names the migrations"),
     ("event_lease", "a moment's matter; elsewhere the brand begins with all that comes at once"),
     ("send_day", "one day's matter; a store that a brand comes into begins the day anew"),
+    ("sender_day", "likewise"),
 ];
 
 macro_rules! tables {

@@ -33,6 +33,7 @@ pub(crate) mod sql;
 mod status;
 mod table;
 mod timeline;
+mod warm_up;
 
 use std::sync::Arc;
 

@@ -41,7 +41,7 @@ const fn tenant(name: &'static str, brands: &'static str) -> TenantTable {
 }
 
 /// Every table with rows of brands.
-pub const TENANT_TABLES: [TenantTable; 34] = [
+pub const TENANT_TABLES: [TenantTable; 35] = [
     // Publishing holds the brand and moves its version; halting and making brands is control's.
     tenant("brand", "SELECT, UPDATE (consent_version)"),
     tenant("api_key", ""),
@@ -49,6 +49,7 @@ pub const TENANT_TABLES: [TenantTable; 34] = [
     tenant("quota", READ),
     tenant("event_lease", KEEP),
     tenant("send_day", QUEUE),
+    tenant("sender_day", QUEUE),
     tenant("tenant_key", READ),
     tenant("secret", QUEUE),
     tenant("document", APPEND),
