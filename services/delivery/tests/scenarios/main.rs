@@ -5,6 +5,7 @@
 
 mod stage;
 
+mod a_bad_brand_is_stopped;
 mod a_consented_message_arrives_with_its_receipt;
 mod a_days_quota_is_kept;
 mod a_dead_process_leaves_nothing_behind;

@@ -52,7 +52,7 @@ enum Besides {
     WallAnew,
 }
 
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     Step { name: "v1", text: include_str!("v1.sql"), besides: Besides::Storage },
     // Several workers: where each is reached, and whether it is leaving.
     Step { name: "v2", text: include_str!("v2.sql"), besides: Besides::Nothing },
@@ -60,6 +60,8 @@ const STEPS: [Step; 4] = [
     Step { name: "v3", text: "", besides: Besides::Wall },
     // Quotas of brands.
     Step { name: "v4", text: include_str!("v4.sql"), besides: Besides::WallAnew },
+    // Brands beside one another in delivery: weights and breakers.
+    Step { name: "v5", text: include_str!("v5.sql"), besides: Besides::WallAnew },
 ];
 
 impl MigrationName for Step {
@@ -204,9 +206,15 @@ mod tests {
         let reads = |names: &[&str]| {
             super::reads(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
         };
-        let older: [&[&str]; 3] = [&["v1"], &["v1", "v2", "v3"], &["v1", "v2", "v3", "v4"]];
+        let older: [&[&str]; 4] = [
+            &["v1"],
+            &["v1", "v2", "v3"],
+            &["v1", "v2", "v3", "v4"],
+            &["v1", "v2", "v3", "v4", "v5"],
+        ];
         assert!(older.into_iter().all(reads));
-        let newer: [&[&str]; 4] = [&[], &["v4"], &["v1", "v9"], &["v1", "v2", "v3", "v4", "v5"]];
+        let newer: [&[&str]; 4] =
+            [&[], &["v4"], &["v1", "v9"], &["v1", "v2", "v3", "v4", "v5", "v6"]];
         assert!(!newer.into_iter().any(reads));
     }
 }
