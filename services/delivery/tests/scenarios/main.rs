@@ -20,4 +20,5 @@ mod a_withdrawal_before_the_final_commit_wins;
 mod each_smtp_fault_has_its_row;
 mod no_fact_means_no_message;
 mod only_the_gate_clears;
+mod shares_follow_weights;
 mod too_long_after_the_final_commit_nothing_is_handed_over;
