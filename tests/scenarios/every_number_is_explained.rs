@@ -62,7 +62,7 @@ fn every_member_of_the_status() {
     let mut all = members("StatusAnswer");
     all.extend(members("Numbers"));
     // The members that only say whose numbers they are stand in the sentence beside.
-    all.extend(["halted_at", "halt_reason"].map(str::to_owned));
+    all.extend(["halted_at", "halt_reason", "stopped"].map(str::to_owned));
     assert_eq!(named(&first_cells("### What the numbers of `status` mean")), all);
     let section = README.get(README.find("### What the numbers").unwrap()..).unwrap();
     for (schema, cell) in
@@ -83,6 +83,7 @@ fn every_member_of_the_status() {
         "unknown",
         "stuck",
         "brand_halted",
+        "breaker",
         "install_halted",
     ] {
         assert!(section.contains(&format!("`{code}`")), "{code}");

@@ -32,6 +32,7 @@ mod backend;
 mod campaign;
 mod cluster;
 mod commands_reach_the_store_or_the_server;
+mod complaints_stop_a_brand;
 mod crashes_lose_and_double_nothing;
 mod deploy_names_what_exists;
 mod every_number_is_explained;

@@ -30,7 +30,7 @@ enum Scope {
 }
 
 /// Every operation and its scope. Its path's variables are filled from [`Own`].
-const ROWS: [(&str, &str, Scope); 63] = [
+const ROWS: [(&str, &str, Scope); 67] = [
     ("GET", "/livez", Open),
     ("GET", "/readyz", Open),
     ("GET", "/metrics", Open),
@@ -48,6 +48,9 @@ const ROWS: [(&str, &str, Scope); 63] = [
     ("GET", "/v1/organisations", Read),
     ("GET", "/v1/quotas", Read),
     ("PUT", "/v1/quotas", Admin),
+    ("GET", "/v1/breaker", Read),
+    ("PUT", "/v1/breaker", Admin),
+    ("POST", "/v1/breaker/reset", Admin),
     ("GET", "/v1/keys", Admin),
     ("POST", "/v1/keys", Admin),
     ("DELETE", "/v1/keys/{id}", Admin),
@@ -56,6 +59,7 @@ const ROWS: [(&str, &str, Scope); 63] = [
     ("GET", "/v1/contacts/{id}/timeline", Read),
     ("GET", "/v1/contacts/{id}/consents", Read),
     ("POST", "/v1/contacts/{id}/consents", Manage),
+    ("POST", "/v1/complaints", Manage),
     ("GET", "/v1/documents", Read),
     ("POST", "/v1/documents", Manage),
     ("PUT", "/v1/documents", Manage),
@@ -319,6 +323,7 @@ fn what_is_anothers_looks_like_what_does_not_exist(ground: Ground) {
         assert_eq!(about(&own.contact), about(NOBODY), "{stranger}");
         assert!(about(&own.contact).iter().all(|(status, _)| *status == 404), "{stranger}");
         assert!(about(&contact).iter().all(|(status, _)| *status < 300), "{stranger}");
+        complains_of_nothing(&theirs, stranger, &own.message);
         for list in ["/v1/runs?contact=", "/v1/messages?contact="] {
             let of = |contact: &str| theirs.send("GET", &format!("{list}{contact}"), None);
             assert_eq!(of(&own.contact), of(NOBODY), "{stranger} {list}");
@@ -336,6 +341,15 @@ fn what_is_anothers_looks_like_what_does_not_exist(ground: Ground) {
         assert_eq!(named("one").0, 403, "{stranger}");
     }
     assert_eq!(own.sight(&mine), before, "what strangers did changed nothing here");
+}
+
+/// Another brand's message and person are as unknown as any.
+fn complains_of_nothing(theirs: &Api, stranger: &str, message: &str) {
+    let complain = |body: Value| ask(theirs, "POST", "/v1/complaints", &body);
+    let nothing = complain(json!({"message": NOBODY}));
+    assert_eq!(nothing.0, 404, "{stranger}");
+    assert_eq!(complain(json!({"message": message})), nothing, "{stranger}");
+    assert_eq!(complain(json!({"email": "zoe@example.org"})), nothing, "{stranger}");
 }
 
 /// Another brand is neither one to copy from nor one to copy to, by whatever name.

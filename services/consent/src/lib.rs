@@ -6,6 +6,7 @@
 //! message that was judged before it can pass its final commit. Nothing that only looks (GET,
 //! HEAD, OPTIONS) ever changes what a person said.
 
+mod complaints;
 mod documents;
 mod form;
 mod guesses;

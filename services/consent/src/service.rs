@@ -16,11 +16,12 @@ use parcours_domain::{
 use parcours_kit::{Chance, Clock, telemetry};
 use parcours_store::{MessageRow, NewFact, Store, StoreError};
 use parcours_wire::{
-    ConsentApi, ConsentError, FactRequest, UnsubscribeScope, Unsubscribed, WorkerApi,
+    ComplaintAbout, ComplaintTaken, ConsentApi, ConsentError, FactRequest, UnsubscribeScope,
+    Unsubscribed, WorkerApi,
 };
 
 use crate::{
-    documents,
+    complaints, documents,
     guesses::{GuessLimits, Guesses},
     token::{self, Brands},
 };
@@ -31,7 +32,7 @@ const ONE_CLICK: &str = "one-click";
 /// Records facts and serves the links in messages.
 pub struct ConsentService {
     pub(crate) store: Store,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
     worker: OnceLock<Arc<dyn WorkerApi>>,
     brands: Brands,
@@ -73,7 +74,7 @@ impl ConsentService {
         }
     }
 
-    fn wake(&self, tenant: TenantId, contact: ContactId) {
+    pub(crate) fn wake(&self, tenant: TenantId, contact: ContactId) {
         if let Some(worker) = self.worker.get() {
             worker.wake(tenant, contact);
         }
@@ -116,7 +117,7 @@ impl ConsentService {
 
     /// Counts and says which messages this word came too late for: they had passed their final
     /// commit. At most one for each open connection.
-    async fn count_leaving(&self, tenant: TenantId, contact: ContactId) {
+    pub(crate) async fn count_leaving(&self, tenant: TenantId, contact: ContactId) {
         match self.store.consent().leaving(tenant, contact).await {
             Ok(0) => {}
             Ok(messages) => {
@@ -128,7 +129,7 @@ impl ConsentService {
         }
     }
 
-    fn fresh(&self) -> (FactId, [u8; 32]) {
+    pub(crate) fn fresh(&self) -> (FactId, [u8; 32]) {
         let mut nonce = [0; 32];
         self.chance.fill(&mut nonce);
         (FactId::v7(self.clock.now(), self.chance.tail()), nonce)
@@ -235,6 +236,15 @@ impl ConsentApi for ConsentService {
         Ok(ids)
     }
 
+    async fn complain(
+        &self,
+        tenant: TenantId,
+        about: ComplaintAbout,
+        source: String,
+    ) -> Result<ComplaintTaken, ConsentError> {
+        complaints::take(self, tenant, about, source).await
+    }
+
     async fn look(&self, token: &str) -> Result<Unsubscribed, ConsentError> {
         Ok(self.linked(token).await?.about)
     }
@@ -282,7 +292,7 @@ impl ConsentApi for ConsentService {
     }
 }
 
-fn count(kind: FactKind) {
+pub(crate) fn count(kind: FactKind) {
     telemetry::metrics().add("parcours_consent_facts_total", 1, &[("kind", kind.as_str())]);
 }
 

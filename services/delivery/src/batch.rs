@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use parcours_domain::{Day, MessageClass, Name, SendOutcome, TenantId};
+use parcours_domain::{Day, MessageClass, Millis, Name, SendOutcome, TenantId};
 use parcours_kit::telemetry;
 use parcours_queue::tokens::LimitKey;
 use parcours_store::{ClaimOrder, Claimed, Moments, StoreError};
@@ -34,6 +34,9 @@ use crate::{
 
 /// How long a head rests after the store did not answer.
 const UNANSWERED_REST: Duration = Duration::from_secs(1);
+
+/// How long a message waits that a brand's breaker stops, when it was claimed all the same.
+const STOPPED_WAIT: Millis = Millis::minutes(1);
 
 /// What a turn took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -165,6 +168,9 @@ async fn triage(desk: &Desk, claimed: impl Iterator<Item = (Claimed, Pass)>) -> 
         let ticket = Ticket::of(&claimed, now);
         let ending = if claimed.halted {
             Ending::Back(now)
+        } else if claimed.stops.holds(ticket.class) {
+            // Queued as another class than it is judged as now: the claim could not leave it out.
+            Ending::Back(now + STOPPED_WAIT)
         } else if claimed.expires_at <= now {
             Ending::Unfit(Unfit { outcome: SendOutcome::Expired, reason: "expired".to_owned() })
         } else {

@@ -28,6 +28,8 @@ pub(crate) const REST_MOST: Duration = Duration::from_secs(10);
 const EXPIRE_MOST: u64 = 1_000;
 /// How often messages whose time is over are looked for, in product time or machine time.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+/// How long the weights of brands are believed.
+const WEIGHTS_BELIEVED: Duration = Duration::from_secs(10);
 
 struct Loop {
     core: Arc<Core>,
@@ -47,6 +49,7 @@ struct Loop {
     /// When messages whose time is over were last looked for.
     expired_at: Option<(Timestamp, Instant)>,
     claims_settled_at: Option<Instant>,
+    weighed_at: Option<Instant>,
 }
 
 /// Runs until shutdown is requested, then waits for what is being worked on.
@@ -63,6 +66,7 @@ pub(crate) async fn run(core: Arc<Core>, mut shutdown: Shutdown) {
         passed_over: false,
         expired_at: None,
         claims_settled_at: None,
+        weighed_at: None,
     };
     let mut looked = None;
     while !shutdown.is_requested() {
@@ -123,6 +127,10 @@ impl Loop {
             self.expired_at = Some((now, Instant::now()));
         }
         self.passed_over = false;
+        if self.weighed_at.is_none_or(|at| at.elapsed() >= WEIGHTS_BELIEVED) {
+            self.rounds.weigh(self.core.door.weights().await?);
+            self.weighed_at = Some(Instant::now());
+        }
         for head in self.core.door.heads(now).await? {
             let waits = self.parked.get(&head.0).is_some_and(|parked| parked.contains(&head));
             let batches = self.busy.values().filter(|busy| **busy == head).count();
@@ -151,12 +159,14 @@ impl Loop {
             let Some(Turn { head, most }) = self.rounds.next() else { break };
             let places = self.busy.values().filter(|busy| busy.0 == head.0).count();
             if places >= self.core.config.batches_of_brand_most {
+                self.rounds.ended(head.0);
                 self.parked.entry(head.0).or_default().insert(head);
                 continue;
             }
             let own = self.busy.values().filter(|busy| **busy == head).count();
             if own > 0 && places + 1 >= self.core.config.batches_of_brand_most {
                 // The last place is for another lane; this one comes back with its batch.
+                self.rounds.ended(head.0);
                 continue;
             }
             let appetite = self.appetite.get(&head).copied().unwrap_or(most);
@@ -177,11 +187,11 @@ impl Loop {
             }
         };
         let Some(head) = self.busy.remove(&id) else { return };
+        self.rounds.ended(head.0);
         for parked in self.parked.remove(&head.0).unwrap_or_default() {
             self.rounds.add(parked);
         }
         let Some(report) = report else { return };
-        self.rounds.spent(head.0, report.claimed);
         if let Some(appetite) = report.appetite {
             self.appetite.insert(head, appetite);
         }

@@ -1,12 +1,13 @@
 //! How a message's turn ended, and what is written down about it.
 //!
 //! One table from endings to records: what is final, what comes back and when, what suppresses an
-//! address. Only a permanent refusal of the recipient does the latter; only a reply that was never
-//! read makes an outcome unknown.
+//! address, and what the brand's breaker counts: what a next hop took, or refused for good. Only a
+//! permanent refusal of the recipient suppresses; only a reply that was never read makes an outcome
+//! unknown.
 
 use parcours_domain::{
     AddressHash, Channel, ContactId, MessageClass, MessageId, Millis, RunId, SendOutcome, StepId,
-    TenantId, Timestamp,
+    TenantId, Timestamp, breaker::Counted,
 };
 use parcours_store::{Claimed, Finished, MailboxPut, NewAttempt, Retry, Suppress};
 use uuid::Uuid;
@@ -133,14 +134,20 @@ impl Rules {
             Ending::Kept(raw) => Finished {
                 attempt: Some(attempt(Reply::at("reply"), "sent")),
                 mailbox: ticket.address.map(|recipient| MailboxPut { recipient, raw }),
+                counted: Some((ticket.class, Counted::Sent)),
                 ..end(SendOutcome::Sent, None)
             },
-            Ending::Sent(reply) => {
-                Finished { attempt: Some(attempt(reply, "sent")), ..end(SendOutcome::Sent, None) }
-            }
+            Ending::Sent(reply) => Finished {
+                attempt: Some(attempt(reply, "sent")),
+                counted: Some((ticket.class, Counted::Sent)),
+                ..end(SendOutcome::Sent, None)
+            },
             Ending::Bounced(reply) => bounced(ticket, reply, now),
             Ending::Failed(reply, word) => Finished {
                 attempt: Some(attempt(reply.clone(), "failed")),
+                // Policy, reputation, content, sender or size: all that is left when a server says
+                // no for good and does not mean the recipient.
+                counted: Some((ticket.class, Counted::Refused)),
                 ..end(SendOutcome::Failed, Some(reason_of(&reply, word)))
             },
             Ending::Unknown(reply) if self.is_final(ticket) => Finished {
@@ -200,6 +207,7 @@ fn end(ticket: &Ticket, outcome: SendOutcome, reason: Option<String>, now: Times
         message: ticket.message,
         claim_id: ticket.claim_id,
         outcome,
+        counted: None,
         reason,
         receipt_json: ticket.receipt.clone(),
         attempt: None,
@@ -216,6 +224,7 @@ fn bounced(ticket: &Ticket, reply: Reply, now: Timestamp) -> Finished {
     let recipient = ticket.address.filter(|_| ticket.class != MessageClass::Test);
     Finished {
         suppress: recipient.map(suppress),
+        counted: Some((ticket.class, Counted::Bounced)),
         attempt: Some(attempt(ticket, reply, "bounced", now)),
         ..end(ticket, SendOutcome::Bounced, Some(reason), now)
     }

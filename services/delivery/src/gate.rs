@@ -69,7 +69,7 @@ pub enum Clearance<T> {
     Rejudge(T),
     /// The claim is not ours any more.
     Lost,
-    /// Brand or install is halted.
+    /// Brand or install is halted, or the brand's breaker stops the message's class.
     Halted,
     /// The store did not answer, or not certainly: the message has not left.
     Unanswered,

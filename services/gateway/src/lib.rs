@@ -11,6 +11,7 @@
 //! caller sent.
 
 pub mod admission;
+pub mod arf;
 pub mod auth;
 pub mod body;
 pub mod cors;

@@ -9,7 +9,7 @@ use parcours_content::{
     RenderError, Rendered, explain, render,
 };
 use parcours_domain::{
-    Channel, Name, TenantId,
+    Channel, MessageClass, Name, TenantId,
     consent::{Ground, Question, Refusal, verdict},
     value::Properties,
 };
@@ -164,6 +164,11 @@ pub async fn outlook(
     let brand = ask(admin.brand(tenant).await)?;
     if brand.is_none_or(|brand| brand.halted_at.is_some()) {
         why_not.push("brand_halted".to_owned());
+    }
+    let stopped = ask(store.for_tenant(tenant).breaker().await)?.stopped;
+    let class = document.map_or(MessageClass::Marketing, |document| document.class);
+    if stopped.is_some_and(|stopped| stopped.stops.holds(class)) {
+        why_not.push("breaker".to_owned());
     }
     if ask(admin.install().await)?.halted_at.is_some() {
         why_not.push("install_halted".to_owned());

@@ -8,9 +8,9 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 
 use crate::{
     endpoint::{
-        brands, consents, contacts, copies, documents, events, halt, journeys, keys, mailbox,
-        messages, quarantine, quotas, rollup, runs, secrets, segment, sending, status, system,
-        templates,
+        brands, breaker, complaints, consents, contacts, copies, documents, events, halt, journeys,
+        keys, mailbox, messages, quarantine, quotas, rollup, runs, secrets, segment, sending,
+        status, system, templates,
     },
     failure, page,
     state::{Gateway, GatewayState},
@@ -25,6 +25,7 @@ pub const GROUPS: &[Group] = &[
     (events::routes, events::Api::openapi),
     (contacts::routes, contacts::Api::openapi),
     (consents::routes, consents::Api::openapi),
+    (complaints::routes, complaints::Api::openapi),
     (messages::routes, messages::Api::openapi),
     (templates::routes, templates::Api::openapi),
     (runs::routes, runs::Api::openapi),
@@ -36,6 +37,7 @@ pub const GROUPS: &[Group] = &[
     (keys::routes, keys::Api::openapi),
     (brands::routes, brands::Api::openapi),
     (quotas::routes, quotas::Api::openapi),
+    (breaker::routes, breaker::Api::openapi),
     (rollup::routes, rollup::Api::openapi),
     (halt::routes, halt::Api::openapi),
     (sending::routes, sending::Api::openapi),

@@ -1,9 +1,11 @@
 //! From numbers to what a person should look at. Pure: the endpoint, the command and the metrics
 //! say the same.
 
-use parcours_domain::Timestamp;
-use parcours_store::{Backlog, BrandRow, BrandStatus, StatusNumbers};
+use parcours_domain::{Timestamp, breaker::Cause};
+use parcours_store::{Backlog, BrandRow, BrandStatus, StatusNumbers, Stopped};
 use parcours_wire::http::status::{Attention, BrandNumbers, Numbers, OldestWaiting, StatusAnswer};
+
+use crate::endpoint::breaker::stopped_view;
 
 /// A timer or an inbox row that waits longer than this is late, in seconds.
 pub const LATE_S: u64 = 60;
@@ -72,6 +74,15 @@ pub fn of_brand(status: &BrandStatus, now: Timestamp) -> Vec<Attention> {
         let why = status.brand.halt_reason.as_deref().unwrap_or("no reason given");
         add("brand_halted", format!("sending is halted: {why}"));
     }
+    if let Some(Stopped { stops, cause, tally, .. }) = &status.stopped {
+        let (bad, of) = match cause {
+            Cause::Complaints => (tally.complained, tally.sent),
+            Cause::Bounces => (tally.bounced, tally.ended()),
+            Cause::Refusals => (tally.refused, tally.ended()),
+        };
+        let (stops, cause) = (stops.as_str(), cause.as_str());
+        add("breaker", format!("{stops} is stopped: {bad} {cause} of {of} messages"));
+    }
     let late = numbers.timers_late_seconds;
     if late > LATE_S {
         add("timers_late", format!("{} timers due, the first {late} s ago", numbers.timers_due));
@@ -131,6 +142,7 @@ fn brand(status: &BrandStatus, now: Timestamp) -> BrandNumbers {
         name: row.name.clone(),
         halted_at: row.halted_at,
         halt_reason: row.halt_reason.clone(),
+        stopped: status.stopped.as_ref().map(stopped_view),
         numbers: numbers(&status.numbers, now),
     }
 }
@@ -182,7 +194,7 @@ mod tests {
             halt_reason: None,
             consent_version: 1,
         };
-        let mut status = BrandStatus { brand, numbers: StatusNumbers::default() };
+        let mut status = BrandStatus { brand, stopped: None, numbers: StatusNumbers::default() };
         change(&mut status);
         status
     }
@@ -213,6 +225,17 @@ mod tests {
                 &["quarantine"],
             ),
             (|one| one.brand.halted_at = Some(NOW), &["brand_halted"]),
+            (
+                |one| {
+                    one.stopped = Some(Stopped {
+                        stops: parcours_domain::breaker::Stops::Marketing,
+                        cause: Cause::Bounces,
+                        at: NOW,
+                        tally: Default::default(),
+                    });
+                },
+                &["breaker"],
+            ),
         ];
         for (number, (change, expected)) in table.iter().enumerate() {
             assert_eq!(codes(&brand_with(change)), *expected, "case {number}");

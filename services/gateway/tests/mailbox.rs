@@ -55,6 +55,7 @@ async fn caught(desk: &Desk) -> MessageId {
         message: message.id,
         claim_id: claimed[0].claim_id,
         outcome: SendOutcome::Sent,
+        counted: None,
         reason: None,
         receipt_json: Some("{\"ground\":\"transactional\"}".into()),
         attempt: None,

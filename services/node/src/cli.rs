@@ -1,5 +1,6 @@
 //! The command line, parsed once into types. Every option can also come from the environment.
 
+mod breaker;
 mod copy;
 mod process;
 mod quota;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use breaker::{BreakerArgs, BreakerCommand, BreakerSetArgs};
 pub use copy::CopyArgs;
 pub use process::{NodeArgs, Role};
 pub use quota::{QuotaArgs, QuotaCommand, QuotaSetArgs};
@@ -71,6 +73,8 @@ pub enum Command {
     Key(KeyCommand),
     /// What a brand may use, and what it uses of it.
     Quota(QuotaArgs),
+    /// A brand's breaker: its limits, what it counts, and whether it has stopped the brand.
+    Breaker(BreakerArgs),
     /// One contact: state, runs, timeline.
     #[command(subcommand)]
     Contact(ContactCommand),

@@ -55,6 +55,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Sending(args)) => command::sending::sending(node, args).await,
         Some(Command::Key(KeyCommand::Create(args))) => command::key_create(node, args).await,
         Some(Command::Quota(args)) => command::quota::quota(node, args).await,
+        Some(Command::Breaker(args)) => command::breaker::breaker(node, args).await,
         Some(Command::Contact(command @ ContactCommand::Show { .. })) => {
             command::contact_show(node, command).await
         }

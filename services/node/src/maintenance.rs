@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parcours_domain::{Millis, Name};
+use parcours_domain::{Millis, Name, breaker::Cause};
 use parcours_gateway::status::{self, Install};
 use parcours_journey::{Document, Kind};
 use parcours_kit::{Clock, ProductClock, Shutdown, telemetry};
@@ -55,6 +55,7 @@ async fn measure(store: &Store, clock: &ProductClock) -> Result<(), StoreError> 
     let install = Install { halted_at: found.halted_at, halt_reason: None };
     let answer = status::answer(&install, &brands, now);
     let halted = brands.iter().filter(|one| one.brand.halted_at.is_some()).count() as u64;
+    let stopped = brands.iter().filter(|one| one.stopped.is_some()).count() as u64;
     let total = &answer.total;
     let gauges = [
         ("parcours_timers_oldest_seconds", total.timers_late_seconds),
@@ -69,6 +70,7 @@ async fn measure(store: &Store, clock: &ProductClock) -> Result<(), StoreError> 
         ("parcours_send_queue_later", total.queue_later),
         ("parcours_send_queue_leaving", total.queue_claimed + total.queue_leaving),
         ("parcours_brands_halted", halted),
+        ("parcours_brands_stopped", stopped),
         ("parcours_install_halted", u64::from(install.halted_at.is_some())),
         ("parcours_attention", answer.attention.len() as u64),
     ];
@@ -101,6 +103,11 @@ impl Watcher for StoreMetrics {
         telemetry::metrics().add("parcours_fenced_writes_total", contacts as u64, &[]);
     }
 
+    fn tripped(&self, cause: Cause) {
+        let labels = [("cause", cause.as_str())];
+        telemetry::metrics().add("parcours_breaker_trips_total", 1, &labels);
+    }
+
     fn shards(&self, held: usize) {
         let held = i64::try_from(held).unwrap_or(i64::MAX);
         telemetry::metrics().set("parcours_shards_held", held);
@@ -109,6 +116,7 @@ impl Watcher for StoreMetrics {
 
 async fn clean(store: &Store, clock: &ProductClock) -> Result<(), StoreError> {
     while store.admin().fold_counters(FOLD_ROWS).await? >= u64::from(FOLD_ROWS) {}
+    store.admin().forget_outcomes(clock.now()).await?;
     store.admin().idempotency_clean(store.server_now() - IDEMPOTENCY_KEPT).await?;
     let window = Millis::days(window_days(store).await?);
     store.sweep().forget_event_keys(clock.now(), window).await

@@ -5,6 +5,7 @@
 //! chance are arguments. The other crates speak in these types and never redefine them.
 
 pub mod address;
+pub mod breaker;
 pub mod consent;
 pub mod event;
 pub mod hash;
@@ -30,7 +31,7 @@ pub use message::{Channel, MessageClass, SendOutcome};
 pub use name::{Name, StepId};
 pub use nearest::nearest;
 pub use provider::{Provider, Recipients};
-pub use quota::{EventAsk, EventBucket, EventGrant, EventQuota, Quotas};
+pub use quota::{EventAsk, EventBucket, EventGrant, EventQuota, Quotas, Weight};
 pub use rate::Rate;
 pub use time::{Millis, Timestamp};
 pub use value::Value;

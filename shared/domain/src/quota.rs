@@ -23,6 +23,37 @@ pub struct Quotas {
     pub journeys: Option<u32>,
     /// The most messages handed to the next hop in a day (UTC, product time); none: any number.
     pub sends_per_day: Option<u32>,
+    /// How much of what brands share in delivery is its, beside the others' weights.
+    pub weight: Weight,
+}
+
+/// A brand's weight beside the other brands': with three times the weight of another it gets three turns'
+/// worth of messages while that one gets one, as long as both have some waiting. 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Weight(u8);
+
+impl Weight {
+    /// The greatest.
+    pub const MOST: u32 = 100;
+
+    /// 1 to 100.
+    #[must_use]
+    pub fn new(weight: u32) -> Option<Self> {
+        u8::try_from(weight).ok().filter(|weight| (1..=100).contains(weight)).map(Self)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// 10: there is room below for a brand that may wait.
+impl Default for Weight {
+    fn default() -> Self {
+        Self(10)
+    }
 }
 
 /// How many events a brand may bring.

@@ -27,7 +27,7 @@ use crate::{
     side::{delivery::LostClaims, sql::Sql},
     sweep::Sweep,
     wall::{Door, Role},
-    watch::Watcher,
+    watch::{Watch, Watcher},
 };
 
 /// Shards of an install unless asked otherwise.
@@ -131,6 +131,7 @@ pub(crate) struct Inner {
     pub(crate) rooms: identity::Rooms,
     pub(crate) ownership: Arc<Ownership>,
     pub(crate) faults: FaultHook,
+    pub(crate) watch: Watch,
     pub(crate) committer: Committer,
     pub(crate) loader: Loader,
     pub(crate) hold: Hold,

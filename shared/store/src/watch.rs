@@ -6,6 +6,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parcours_domain::breaker::Cause;
+
 use crate::error::{StoreError, Trouble};
 
 /// How an attempt to commit a batch ended.
@@ -55,6 +57,11 @@ pub trait Watcher: Send + Sync {
     fn shards(&self, held: usize) {
         let _ = held;
     }
+
+    /// A brand's breaker has tripped.
+    fn tripped(&self, cause: Cause) {
+        let _ = cause;
+    }
 }
 
 /// The watcher, if there is one.
@@ -85,6 +92,12 @@ impl Watch {
     pub(crate) fn shards(&self, held: usize) {
         if let Some(watcher) = &self.0 {
             watcher.shards(held);
+        }
+    }
+
+    pub(crate) fn tripped(&self, cause: Cause) {
+        if let Some(watcher) = &self.0 {
+            watcher.tripped(cause);
         }
     }
 }

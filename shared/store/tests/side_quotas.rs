@@ -7,7 +7,7 @@ mod side_support;
 
 use std::time::{Duration, Instant};
 
-use parcours_domain::{Day, EventAsk, EventQuota, Quotas, Rate, TenantId};
+use parcours_domain::{Day, EventAsk, EventQuota, Quotas, Rate, TenantId, Weight};
 use parcours_store::{Backend, IdentityQuery, NO_ROOM, Resolution, Resolved, Store, StoreError};
 use parcours_testkit::store::{derived, temp_brand, temp_store};
 use side_support::*;
@@ -35,6 +35,7 @@ async fn a_quota_is_what_was_set_last(store: Store) {
         contacts: Some(10),
         journeys: None,
         sends_per_day: Some(u32::MAX),
+        weight: Weight::new(100).unwrap(),
     };
     store.admin().set_quotas(one, &set).await.unwrap();
     assert_eq!((of(one).await, of(other).await), (set, Quotas::default()));

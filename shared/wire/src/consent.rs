@@ -52,6 +52,27 @@ pub enum UnsubscribeScope {
     AllMarketing,
 }
 
+/// What somebody complained about.
+#[derive(Clone, Debug)]
+pub enum ComplaintAbout {
+    /// A message.
+    Message(MessageId),
+    /// The newest message that was sent to an address.
+    Address(EmailAddress),
+}
+
+/// A complaint that was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ComplaintTaken {
+    /// The contact that was written to.
+    pub contact: ContactId,
+    /// The message, when it is known which.
+    pub message: Option<MessageId>,
+    /// The suppression; none when it had been reported before, and for a test send, whose reader is not
+    /// its contact.
+    pub suppression: Option<FactId>,
+}
+
 /// What a valid link is about: enough for a page, nothing that names the person.
 #[derive(Clone, Debug)]
 pub struct Unsubscribed {
@@ -84,6 +105,15 @@ pub trait ConsentApi: Send + Sync {
         contact: ContactId,
         facts: Vec<FactRequest>,
     ) -> Result<Vec<FactId>, ConsentError>;
+
+    /// Records that a recipient called a message spam: suppresses the address, and counts it for the
+    /// brand's breaker; repeating it is the same as doing it once.
+    async fn complain(
+        &self,
+        tenant: TenantId,
+        about: ComplaintAbout,
+        source: String,
+    ) -> Result<ComplaintTaken, ConsentError>;
 
     /// Looks at an unsubscribe token; changes nothing.
     async fn look(&self, token: &str) -> Result<Unsubscribed, ConsentError>;

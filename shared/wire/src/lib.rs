@@ -9,6 +9,9 @@ pub mod delivery;
 pub mod http;
 pub mod worker;
 
-pub use consent::{ConsentApi, ConsentError, FactRequest, UnsubscribeScope, Unsubscribed};
+pub use consent::{
+    ComplaintAbout, ComplaintTaken, ConsentApi, ConsentError, FactRequest, UnsubscribeScope,
+    Unsubscribed,
+};
 pub use delivery::DeliveryApi;
 pub use worker::{AcceptedEvent, ContactEvents, EventDay, ItemOutcome, WorkerApi};

@@ -5,6 +5,7 @@
 
 mod stage;
 
+mod a_bad_brand_is_stopped;
 mod a_consented_message_arrives_with_its_receipt;
 mod a_days_quota_is_kept;
 mod a_dead_process_leaves_nothing_behind;
@@ -21,4 +22,5 @@ mod a_withdrawal_before_the_final_commit_wins;
 mod each_smtp_fault_has_its_row;
 mod no_fact_means_no_message;
 mod only_the_gate_clears;
+mod shares_follow_weights;
 mod too_long_after_the_final_commit_nothing_is_handed_over;

@@ -144,6 +144,15 @@ impl Stage {
         Self { store, clock, tenant, delivery: None, place }
     }
 
+    /// Goes on as a brand of its own with the same documents, in the same store; which it was before.
+    pub async fn as_another_brand(&mut self, brand: &str) -> TenantId {
+        let admin = self.store.admin();
+        let tenant = admin.create_brand("agency", brand, self.clock.now()).await.unwrap();
+        let before = std::mem::replace(&mut self.tenant, tenant);
+        self.publish_basics().await;
+        before
+    }
+
     async fn publish_basics(&self) {
         self.brand(serde_json::json!({})).await;
         self.sender("main", serde_json::json!({"kind": "mailbox"})).await;

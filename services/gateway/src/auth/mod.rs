@@ -45,6 +45,21 @@ pub const fn reach(key: &ApiKey) -> Reach {
     }
 }
 
+/// Whether the key is one of those above brands: what protects other brands is not a brand's own to say.
+///
+/// # Errors
+/// 403 when it is a brand's.
+pub fn above_brands(key: &ApiKey, what: &str) -> Result<(), Problem> {
+    match reach(key) {
+        Reach::Install | Reach::Organisation(_) => Ok(()),
+        Reach::Brand(_) => {
+            let detail =
+                format!("{what} with an admin key of the brand's organisation or of the install");
+            Err(Problem::new(403, "reach_required", "Key does not reach so far", detail))
+        }
+    }
+}
+
 /// Whether the key may do this. `admin` includes all, `manage` includes `read`.
 #[must_use]
 pub fn may(key: &ApiKey, scope: KeyScope) -> bool {

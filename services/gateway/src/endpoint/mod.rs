@@ -2,6 +2,8 @@
 //! OpenAPI document; [`crate::route`] lists them.
 
 pub mod brands;
+pub mod breaker;
+pub mod complaints;
 pub mod consents;
 pub mod contacts;
 pub mod copies;

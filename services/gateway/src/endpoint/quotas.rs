@@ -1,15 +1,15 @@
 //! What a brand may use. It reads that with a key of its own; only a key above brands sets it.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use parcours_domain::{EventQuota, Quotas};
+use parcours_domain::{EventQuota, Quotas, Weight};
 use parcours_kit::Problem;
 use parcours_store::TenantStore;
 use parcours_wire::http::quota::{QuotaUseView, QuotasRequest, QuotasView};
 use utoipa::OpenApi;
 
-use super::{ReadRefusals, WriteRefusals, ask, get, read, resource};
+use super::{ReadRefusals, WriteRefusals, ask, get, invalid, read, resource};
 use crate::{
-    auth::{Access, Admin, Reach, Read, reach},
+    auth::{Access, Admin, Read, above_brands},
     body::{Admitted, JsonBody},
     idempotent,
     reply::{Reply, show},
@@ -56,19 +56,21 @@ async fn put(
     request: HttpRequest,
     Admitted(access, body): Admitted<Access<Admin>, JsonBody<QuotasRequest>>,
 ) -> Result<HttpResponse, Problem> {
-    if matches!(reach(&access.key), Reach::Brand(_)) {
-        let detail =
-            "quotas are set with an admin key of the brand's organisation or of the install";
-        return Err(Problem::new(403, "reach_required", "Key does not reach so far", detail));
-    }
+    above_brands(&access.key, "quotas are set")?;
     let wanted = &body.value;
     let rate = "a rate such as 500/s burst 5000, or none";
     let events = wanted.events.as_deref().map(|text| read::<EventQuota>(text, "events", rate));
+    let weight = wanted.weight.map(|weight| {
+        let detail = format!("`weight` is 1 to {}", Weight::MOST);
+        Weight::new(weight).ok_or_else(|| invalid("weight", detail))
+    });
+    let weight = weight.transpose()?;
     let quotas = Quotas {
         events: events.transpose()?.unwrap_or_default(),
         contacts: wanted.contacts,
         journeys: wanted.journeys,
         sends_per_day: wanted.sends_per_day,
+        weight: weight.unwrap_or_default(),
     };
     let work = async {
         let gateway = &access.gateway;
@@ -93,6 +95,7 @@ async fn view(gateway: &Gateway, store: &TenantStore) -> Result<QuotasView, Prob
             contacts: quotas.contacts,
             journeys: quotas.journeys,
             sends_per_day: quotas.sends_per_day,
+            weight: (quotas.weight != Weight::default()).then(|| quotas.weight.get()),
         },
         events_in_force: in_force.map(|rate| rate.to_string()),
         used: QuotaUseView {

@@ -76,7 +76,7 @@ fn answer(
             *counts.entry(counted.name.clone()).or_default() += counted.value;
         }
     }
-    let of_brand = |BrandStatus { brand, numbers }: BrandStatus| BrandCounts {
+    let of_brand = |BrandStatus { brand, numbers, .. }: BrandStatus| BrandCounts {
         id: brand.tenant.0,
         organisation: brand.organisation_name,
         name: brand.name.to_string(),

@@ -20,8 +20,8 @@ use parcours_kit::{Chance as _, OsChance, ProductClock, Readiness, health::Phase
 use parcours_store::{Backend, KeyKind, KeyScope, NewApiKey};
 use parcours_testkit::store::{TempStore, temp_store};
 use parcours_wire::{
-    AcceptedEvent, ConsentApi, ConsentError, ContactEvents, DeliveryApi, EventDay, FactRequest,
-    ItemOutcome, UnsubscribeScope, Unsubscribed, WorkerApi,
+    AcceptedEvent, ComplaintAbout, ComplaintTaken, ConsentApi, ConsentError, ContactEvents,
+    DeliveryApi, EventDay, FactRequest, ItemOutcome, UnsubscribeScope, Unsubscribed, WorkerApi,
 };
 use serde_json::Value as Json;
 
@@ -115,6 +115,7 @@ impl WorkerApi for FakeWorker {
 #[derive(Default)]
 pub struct FakeConsent {
     pub recorded: Mutex<Vec<FactRequest>>,
+    pub complaints: Mutex<Vec<(ComplaintAbout, String)>>,
 }
 
 #[async_trait]
@@ -129,6 +130,16 @@ impl ConsentApi for FakeConsent {
         let ids = facts.iter().map(|_| FactId::v7(now, OsChance.tail())).collect();
         self.recorded.lock().unwrap().extend(facts);
         Ok(ids)
+    }
+    async fn complain(
+        &self,
+        _: TenantId,
+        about: ComplaintAbout,
+        source: String,
+    ) -> Result<ComplaintTaken, ConsentError> {
+        self.complaints.lock().unwrap().push((about, source));
+        let contact = ContactId::v7(NOW.parse().unwrap(), [1; 10]);
+        Ok(ComplaintTaken { contact, message: None, suppression: None })
     }
     async fn look(&self, _: &str) -> Result<Unsubscribed, ConsentError> {
         Err(ConsentError::NotFound)

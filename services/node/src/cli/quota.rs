@@ -43,4 +43,7 @@ pub struct QuotaSetArgs {
     /// The most messages of a day (UTC).
     #[arg(long, value_name = "COUNT")]
     pub sends_per_day: Option<String>,
+    /// Its weight beside other brands in delivery, 1 to 100; 10 by default.
+    #[arg(long, value_name = "WEIGHT")]
+    pub weight: Option<String>,
 }

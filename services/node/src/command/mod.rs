@@ -1,5 +1,6 @@
 //! The commands that are not the running product.
 
+pub mod breaker;
 pub mod client;
 mod copy;
 mod files;

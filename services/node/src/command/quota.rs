@@ -1,6 +1,7 @@
 //! `quota`: what a brand may use, and what it uses of it.
 
 use anyhow::{Context as _, bail};
+use parcours_domain::Weight;
 use parcours_wire::http::quota::{QuotasRequest, QuotasView};
 
 use super::Session;
@@ -31,8 +32,9 @@ pub async fn quota(node: &NodeArgs, args: &QuotaArgs) -> anyhow::Result<()> {
 }
 
 async fn change(session: &Session, set: &QuotaSetArgs) -> anyhow::Result<QuotasView> {
-    if [&set.events, &set.contacts, &set.journeys, &set.sends_per_day].iter().all(|o| o.is_none()) {
-        bail!("name what to set: --events, --contacts, --journeys or --sends-per-day");
+    let all = [&set.events, &set.contacts, &set.journeys, &set.sends_per_day, &set.weight];
+    if all.iter().all(|option| option.is_none()) {
+        bail!("name what to set: --events, --contacts, --journeys, --sends-per-day or --weight");
     }
     let now: QuotasView = session.client.get(ROUTE).await?;
     let mut quotas: QuotasRequest = now.quotas;
@@ -42,6 +44,7 @@ async fn change(session: &Session, set: &QuotaSetArgs) -> anyhow::Result<QuotasV
     number(&set.contacts, "--contacts", &mut quotas.contacts)?;
     number(&set.journeys, "--journeys", &mut quotas.journeys)?;
     number(&set.sends_per_day, "--sends-per-day", &mut quotas.sends_per_day)?;
+    number(&set.weight, "--weight", &mut quotas.weight)?;
     session.client.put(ROUTE, &quotas).await
 }
 
@@ -70,6 +73,7 @@ fn text(view: &QuotasView) -> String {
         line("contacts", used.contacts, quotas.contacts),
         line("journeys", used.journeys, quotas.journeys),
         line("sends today (UTC)", used.sends_today, quotas.sends_per_day),
+        format!("weight: {}", quotas.weight.unwrap_or(Weight::default().get())),
     ]
     .join("\n")
 }

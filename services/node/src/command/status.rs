@@ -71,7 +71,11 @@ fn text(answer: &StatusAnswer, all: bool) -> String {
     let (busy, quiet): (Vec<_>, Vec<_>) =
         answer.brands.iter().partition(|one| all || !is_quiet(one));
     for brand in &busy {
-        let halted = if brand.halted_at.is_some() { " (halted)" } else { "" };
+        let halted = match (brand.halted_at, &brand.stopped) {
+            (Some(_), _) => " (halted)",
+            (None, Some(_)) => " (stopped)",
+            (None, None) => "",
+        };
         let name = format!("{}/{}{halted}", brand.organisation, brand.name);
         table.add_row(row(name, &brand.numbers));
     }
@@ -100,7 +104,7 @@ fn text(answer: &StatusAnswer, all: bool) -> String {
 }
 
 fn is_quiet(brand: &BrandNumbers) -> bool {
-    brand.halted_at.is_none() && brand.numbers == Numbers::default()
+    brand.halted_at.is_none() && brand.stopped.is_none() && brand.numbers == Numbers::default()
 }
 
 fn row(name: String, numbers: &Numbers) -> Vec<String> {
@@ -142,6 +146,7 @@ mod tests {
             name: name.into(),
             halted_at: None,
             halt_reason: None,
+            stopped: None,
             numbers,
         }
     }

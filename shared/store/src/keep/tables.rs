@@ -75,6 +75,7 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("shard", "made with the install; contacts are given to its shards anew"),
     ("seaql_migrations", "the header names the migrations"),
     ("event_lease", "a moment's matter; elsewhere the brand begins with all that comes at once"),
+    ("outcome_count", "an hour's matter; elsewhere a brand's breaker begins to count anew"),
     ("send_day", "one day's matter; a store that a brand comes into begins the day anew"),
     ("sender_day", "likewise"),
 ];
@@ -101,6 +102,13 @@ pub(super) const TABLES: &[Table] = tables! {
     }
     quota of BRAND, key [tenant_id] {
         tenant_id Id, events Text, contacts Int, journeys Int, sends_per_day Int,
+    }
+    brand_sending of BRAND, key [tenant_id] {
+        tenant_id Id, weight Int, complaints Int, bounces Int, refusals Int, sample Int, stops Int,
+        cause Text, stopped_at Int, sent Int, bounced Int, refused Int, complained Int, since Int,
+    }
+    complaint of BRAND, key [tenant_id message_id] {
+        tenant_id Id, message_id Id, reported_at Int, source Text,
     }
     tenant_key of BRAND, key [tenant_id purpose version] {
         tenant_id Id, purpose Text, version Int, wrapped Bytes, created_at Int,

@@ -118,7 +118,7 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
         },
         lanes,
     );
-    let loader = Loader::start(db.clone(), watch);
+    let loader = Loader::start(db.clone(), watch.clone());
     let keys = KeyCache::default();
     let inner = Inner {
         db,
@@ -129,6 +129,7 @@ fn assemble(config: &StoreConfig, parts: Parts) -> Store {
         rooms: identity::Rooms::default(),
         ownership,
         faults,
+        watch,
         committer,
         loader,
         hold,

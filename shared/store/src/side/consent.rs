@@ -142,7 +142,7 @@ pub(crate) struct Subject {
 }
 
 /// Finds the contact, follows absorption, and holds the row so that it is not absorbed meanwhile.
-async fn lock_contact(
+pub(super) async fn lock_contact(
     tx: &impl ConnectionTrait,
     tenant: TenantId,
     contact: ContactId,

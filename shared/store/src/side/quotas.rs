@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 use parcours_domain::{
-    EventAsk, EventBucket, EventGrant, EventQuota, Name, Quotas, Rate, TenantId,
+    EventAsk, EventBucket, EventGrant, EventQuota, Name, Quotas, Rate, TenantId, Weight,
 };
 
 use super::{
@@ -31,8 +31,9 @@ pub struct QuotaUse {
     pub sends: u64,
 }
 
-const QUOTAS: &str =
-    "SELECT events, contacts, journeys, sends_per_day FROM quota WHERE tenant_id = $1";
+const QUOTAS: &str = "SELECT q.events, q.contacts, q.journeys, q.sends_per_day, s.weight \
+     FROM brand b LEFT JOIN quota q ON q.tenant_id = b.tenant_id \
+     LEFT JOIN brand_sending s ON s.tenant_id = b.tenant_id WHERE b.tenant_id = $1";
 
 impl TenantStore {
     /// What the brand may use.
@@ -217,11 +218,26 @@ impl AdminDoor {
                 number(quotas.sends_per_day)
             ],
         );
-        match self.change(Role::Control, set).await? {
-            0 => Err(StoreError::NotFound),
-            _ => Ok(()),
+        let weight = (quotas.weight != Weight::default()).then(|| i64::from(quotas.weight.get()));
+        let weigh = Sql::new(
+            "INSERT INTO brand_sending (tenant_id, weight, stops, since) \
+             VALUES ($1, CAST($2 AS BIGINT), 0, 0) \
+             ON CONFLICT (tenant_id) DO UPDATE SET weight = excluded.weight",
+            vals![tenant.0, weight],
+        );
+        let tx = self.db().begin(Role::Control).await?;
+        if set.run(&tx).await? == 0 {
+            return Err(StoreError::NotFound);
         }
+        weigh.run(&tx).await?;
+        tx.commit().await
     }
+}
+
+/// The weight in a row; the default when none was set.
+pub(crate) fn weight_from(row: &Row) -> Result<Weight, StoreError> {
+    let Some(weight) = row.get::<Option<i64>>("weight")? else { return Ok(Weight::default()) };
+    u32::try_from(weight).ok().and_then(Weight::new).ok_or_else(|| damaged("weight"))
 }
 
 fn quotas_from(row: &Row) -> Result<Quotas, StoreError> {
@@ -236,5 +252,6 @@ fn quotas_from(row: &Row) -> Result<Quotas, StoreError> {
         contacts: number("contacts")?,
         journeys: number("journeys")?,
         sends_per_day: number("sends_per_day")?,
+        weight: weight_from(row)?,
     })
 }

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use parcours_domain::{Millis, OrganisationId, TenantId, Timestamp};
 
 use super::{
-    AdminDoor,
+    AdminDoor, Stopped,
     brands::BrandRow,
+    breaker,
     sql::{Row, Sql, ms},
 };
 use crate::{
@@ -139,6 +140,8 @@ impl StatusNumbers {
 pub struct BrandStatus {
     /// The brand, with its halt.
     pub brand: BrandRow,
+    /// That its breaker has stopped it, if it has.
+    pub stopped: Option<Stopped>,
     /// Its numbers.
     pub numbers: StatusNumbers,
 }
@@ -169,9 +172,10 @@ impl AdminDoor {
         self.read_quarantine(reached, &mut numbers).await?;
         self.read_unknown(reached, now, &mut numbers).await?;
         self.read_paused(reached, &mut numbers).await?;
+        let mut stopped = self.read_stopped(reached).await?;
         let with = |brand: BrandRow| {
             let numbers = numbers.remove(&brand.tenant).unwrap_or_default();
-            BrandStatus { brand, numbers }
+            BrandStatus { stopped: stopped.remove(&brand.tenant), brand, numbers }
         };
         Ok(brands.into_iter().map(with).collect())
     }
@@ -302,6 +306,21 @@ impl AdminDoor {
             numbers.messages_unknown_recent = number(&row, "recent")?;
         }
         Ok(())
+    }
+
+    async fn read_stopped(
+        &self,
+        reached: Reached,
+    ) -> Result<BTreeMap<TenantId, Stopped>, StoreError> {
+        let sql = Sql::default()
+            .text("SELECT tenant_id, stops, cause, stopped_at, sent, bounced, refused, complained ")
+            .text("FROM brand_sending WHERE stops > 0 AND ");
+        let rows = reached.limit(sql).all(&self.db().read(reached.door())).await?;
+        let stopped = rows.iter().filter_map(|row| {
+            let stopped = breaker::stopped_from(row).transpose()?;
+            Some(stopped.and_then(|stopped| Ok((row.id("tenant_id")?, stopped))))
+        });
+        stopped.collect()
     }
 
     async fn read_paused(&self, reached: Reached, into: &mut Numbers) -> Result<(), StoreError> {

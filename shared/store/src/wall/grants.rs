@@ -41,7 +41,7 @@ const fn tenant(name: &'static str, brands: &'static str) -> TenantTable {
 }
 
 /// Every table with rows of brands.
-pub const TENANT_TABLES: [TenantTable; 35] = [
+pub const TENANT_TABLES: [TenantTable; 38] = [
     // Publishing holds the brand and moves its version; halting and making brands is control's.
     tenant("brand", "SELECT, UPDATE (consent_version)"),
     tenant("api_key", ""),
@@ -50,6 +50,10 @@ pub const TENANT_TABLES: [TenantTable; 35] = [
     tenant("event_lease", KEEP),
     tenant("send_day", QUEUE),
     tenant("sender_day", QUEUE),
+    // Weights, limits and resets are control's; that a breaker has tripped is written by sending.
+    tenant("brand_sending", READ),
+    tenant("outcome_count", KEEP),
+    tenant("complaint", APPEND),
     tenant("tenant_key", READ),
     tenant("secret", QUEUE),
     tenant("document", APPEND),
@@ -108,6 +112,12 @@ const DOORS: &[Grant] = &[
     grant(Role::Sending, "send_head", KEEP),
     grant(
         Role::Sending,
+        "brand_sending",
+        "SELECT, INSERT (tenant_id, stops, cause, stopped_at, sent, bounced, refused, complained, \
+         since), UPDATE (stops, cause, stopped_at, sent, bounced, refused, complained)",
+    ),
+    grant(
+        Role::Sending,
         "message",
         "SELECT (tenant_id, id, contact_id, run_id, step, template, created_at, receipt)",
     ),
@@ -116,6 +126,7 @@ const DOORS: &[Grant] = &[
     grant(Role::Shards, "shard", "SELECT, UPDATE"),
     grant(Role::Retention, "idempotency", "SELECT (created_at), DELETE"),
     grant(Role::Retention, "event_key", "SELECT (day, received_at), DELETE"),
+    grant(Role::Retention, "outcome_count", "SELECT (at), DELETE"),
     grant(Role::Rollup, "counter_delta", "SELECT, UPDATE (id), DELETE"),
     grant(Role::Rollup, "counter", KEEP),
     grant(Role::Status, "shard", READ),
@@ -123,6 +134,7 @@ const DOORS: &[Grant] = &[
     grant(Role::Status, "timer", READ),
     grant(Role::Status, "inbox", "SELECT (tenant_id, lane, created_at)"),
     grant(Role::Status, "send_queue", READ),
+    grant(Role::Status, "brand_sending", READ),
     grant(Role::Status, "quarantine", "SELECT (tenant_id, code, created_at, requeued_at)"),
     grant(Role::Status, "message", "SELECT (tenant_id, status, finished_at)"),
     grant(Role::Status, "document_head", READ),
@@ -134,6 +146,8 @@ const DOORS: &[Grant] = &[
     grant(Role::Control, "organisation", APPEND),
     grant(Role::Control, "brand", "SELECT, INSERT, UPDATE (halted_at, halt_reason)"),
     grant(Role::Control, "quota", KEEP),
+    grant(Role::Control, "brand_sending", KEEP),
+    grant(Role::Control, "outcome_count", "SELECT (tenant_id), DELETE"),
     grant(Role::Control, "api_key", KEEP),
     grant(Role::Control, "tenant_key", "INSERT"),
     grant(Role::Backup, "install", READ),

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::{BASE64, HEXLOWER};
 use parcours_domain::{
-    ContactId, EventQuota, MessageId, Quotas, TenantId, Timestamp, ids::uuid_v7, shard_of,
+    ContactId, EventQuota, MessageId, Quotas, TenantId, Timestamp, Weight, breaker::BreakerRules,
+    ids::uuid_v7, shard_of,
 };
 use parcours_store::{
     Backend, ClaimOrder, Moments, RootKeySource, Store, StoreConfig,
@@ -48,8 +49,11 @@ pub async fn full_store(backend: Backend) -> Full {
             contacts: Some(1),
             journeys: Some(2),
             sends_per_day: Some(3),
+            weight: Weight::new(7).unwrap(),
         };
         store.admin().set_quotas(tenant, &quotas).await.unwrap();
+        let rules = BreakerRules { sample: Some(4), ..BreakerRules::default() };
+        store.admin().set_breaker(tenant, &rules).await.unwrap();
         let contact = temp_contact(&door, "anna").await.unwrap();
         let run = common::run_id();
         let mut commit = common::event_commit(&store, (tenant, contact), 0, "m1");
@@ -60,11 +64,24 @@ pub async fn full_store(backend: Backend) -> Full {
             common::commit_all(&store, vec![commit]).await,
             [parcours_store::CommitOutcome::Done]
         );
+        complained(&place, tenant).await;
         fill(&place, tenant).await;
         tenants.push(tenant);
     }
     store.close().await;
     Full { place, tenant: tenants[0] }
+}
+
+/// Puts in a complaint, which is of a migration after the first.
+async fn complained(place: &TempPlace, tenant: TenantId) {
+    let uuid = |id: Uuid| match place.database() {
+        Some(_) => format!("'{id}'::uuid"),
+        None => format!("x'{}'", id.simple()),
+    };
+    let (tenant, message) = (uuid(tenant.0), uuid(Uuid::new_v4()));
+    let columns = "tenant_id, message_id, reported_at, source";
+    let values = format!("{tenant}, {message}, 1, 'complaint:test'");
+    common::execute(place, &format!("INSERT INTO complaint ({columns}) VALUES ({values})")).await;
 }
 
 /// Puts rows into every table that has none of its own, every column set in one of them.

@@ -293,6 +293,7 @@ pub fn finished(claimed: &Claimed, outcome: parcours_domain::SendOutcome) -> Fin
         message: claimed.message,
         claim_id: claimed.claim_id,
         outcome,
+        counted: None,
         reason: None,
         receipt_json: None,
         attempt: Some(attempt("reply", "accepted")),

@@ -4,6 +4,7 @@
 //! caller may not set does not exist here. Moments are RFC 3339 texts.
 
 pub mod brand;
+pub mod breaker;
 pub mod consent;
 pub mod contact;
 pub mod document;

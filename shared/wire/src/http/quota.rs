@@ -22,6 +22,10 @@ pub struct QuotasRequest {
     /// The most messages of a day (UTC), each attempt counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sends_per_day: Option<u32>,
+    /// Its weight beside other brands in delivery, 1 to 100; 10 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub weight: Option<u32>,
 }
 
 /// A brand's quotas, and what it uses of them.

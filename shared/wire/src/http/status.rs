@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::breaker::StoppedView;
+
 /// How things stand, for the brands that the key reaches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusAnswer {
@@ -37,7 +39,7 @@ pub struct StatusAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Attention {
     /// Stable word: `timers_late`, `inbox_late`, `queue_late`, `quarantine`, `unknown`, `stuck`,
-    /// `brand_halted`, `install_halted`.
+    /// `brand_halted`, `breaker`, `install_halted`.
     pub code: String,
     /// `organisation/brand`; none: the install.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +78,9 @@ pub struct BrandNumbers {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halt_reason: Option<String>,
+    /// That its breaker has stopped it, if it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<StoppedView>,
     /// Its numbers.
     pub numbers: Numbers,
 }

@@ -78,7 +78,7 @@ pub struct OutlookView {
     /// Whether it would.
     pub would_be_sent: bool,
     /// Why not: a refusal of the gate (`no_consent`), why there is no message
-    /// (`missing:contact.first_name`), or a halt (`brand_halted`, `install_halted`).
+    /// (`missing:contact.first_name`), or a halt (`brand_halted`, `breaker`, `install_halted`).
     pub why_not: Vec<String>,
     /// On what ground: `consent` or `transactional`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,7 @@
 //! Claiming: rows of one lane go to phase 1 under a lease and come back with everything that the
 //! verdict and the template need.
 
-use parcours_domain::{MessageClass, MessageId, Millis, TenantId, Timestamp};
+use parcours_domain::{MessageClass, MessageId, Millis, TenantId, Timestamp, breaker::Stops};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
@@ -24,10 +24,12 @@ pub(super) struct Taken {
 pub(super) struct BrandNow {
     pub version: i64,
     pub halted: bool,
+    pub stops: Stops,
 }
 
 impl DeliveryDoor {
-    /// Claims at most `count` messages of one lane that may leave now. Empty for a halted brand.
+    /// Claims at most `count` messages of one lane that may leave now. Empty for a halted brand; none
+    /// of a class that the brand's breaker stops.
     ///
     /// # Errors
     /// What the database says; nothing is claimed then, or it comes back with the next
@@ -41,7 +43,8 @@ impl DeliveryDoor {
             return Ok(Vec::new());
         }
         let count = i64::from(order.count.clamp(1, 1_000));
-        let taken = take(&tx, order, claim_id, (self.store.incarnation(), count)).await?;
+        let owner = (self.store.incarnation(), count);
+        let taken = take(&tx, order, claim_id, owner, brand.stops).await?;
         if i64::try_from(taken.len()).unwrap_or(i64::MAX) < count {
             heads::exhaust(&tx, order.tenant, order.lane, order.now.product).await?;
         }
@@ -98,7 +101,8 @@ async fn brand_now(
     tenant: TenantId,
 ) -> Result<Option<BrandNow>, StoreError> {
     let row = Sql::new(
-        "SELECT b.consent_version, b.halted_at AS brand_halt, i.halted_at AS install_halt \
+        "SELECT b.consent_version, b.halted_at AS brand_halt, i.halted_at AS install_halt, \
+         coalesce((SELECT s.stops FROM brand_sending s WHERE s.tenant_id = $1), 0) AS stops \
          FROM brand b CROSS JOIN install i WHERE b.tenant_id = $1",
         vals![tenant.0],
     )
@@ -106,7 +110,8 @@ async fn brand_now(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let halted = row.time_opt("brand_halt")?.is_some() || row.time_opt("install_halt")?.is_some();
-    Ok(Some(BrandNow { version: row.get("consent_version")?, halted }))
+    let stops = Stops::of_level(row.get("stops")?);
+    Ok(Some(BrandNow { version: row.get("consent_version")?, halted, stops }))
 }
 
 async fn take(
@@ -114,27 +119,33 @@ async fn take(
     order: &ClaimOrder,
     claim_id: Uuid,
     (owner, count): (Uuid, i64),
+    stops: Stops,
 ) -> Result<Vec<Taken>, StoreError> {
     let now = order.now;
-    let rows = Sql::new(
+    let left = match stops {
+        Stops::Nothing => "",
+        Stops::Marketing => "AND class <> 'marketing' ",
+        Stops::Everything => "AND class <> 'marketing' AND class = 'test' ",
+    };
+    let chosen = format!(
         "WITH c AS MATERIALIZED (SELECT message_id AS c_message FROM send_queue \
          WHERE tenant_id = $1 AND lane = $2 AND phase = 0 AND not_before <= $3 AND expires_at > $3 \
-         ORDER BY not_before, message_id LIMIT $4",
-        vals![order.tenant.0, order.lane, ms(now.product), count],
-    )
-    .lock(tx, "FOR UPDATE SKIP LOCKED")
-    .text(") UPDATE send_queue SET phase = 1, attempts = attempts + 1, claim_id = ")
-    .arg(claim_id)
-    .text(", claim_owner = ")
-    .arg(owner)
-    .text(", lease_until = ")
-    .arg(now.machine.as_millis().saturating_add(order.lease_ms))
-    .text(
-        " WHERE tenant_id = $1 AND phase + 0 = 0 AND message_id IN (SELECT c_message FROM c) \
+         {left}ORDER BY not_before, message_id LIMIT $4"
+    );
+    let rows = Sql::new(&chosen, vals![order.tenant.0, order.lane, ms(now.product), count])
+        .lock(tx, "FOR UPDATE SKIP LOCKED")
+        .text(") UPDATE send_queue SET phase = 1, attempts = attempts + 1, claim_id = ")
+        .arg(claim_id)
+        .text(", claim_owner = ")
+        .arg(owner)
+        .text(", lease_until = ")
+        .arg(now.machine.as_millis().saturating_add(order.lease_ms))
+        .text(
+            " WHERE tenant_id = $1 AND phase + 0 = 0 AND message_id IN (SELECT c_message FROM c) \
          RETURNING message_id, lane, class, attempts, expires_at, not_before",
-    )
-    .all(tx)
-    .await?;
+        )
+        .all(tx)
+        .await?;
     taken_from(&rows)
 }
 

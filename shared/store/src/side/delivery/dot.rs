@@ -3,11 +3,12 @@
 //! What always holds: the address rows, consent heads and brands that a verdict rested on are
 //! locked (shared, in this order, each kind sorted) before one conditional update sets `dot_sent`;
 //! so a withdrawal, suppression, objection or halt that was acknowledged before this commit wins,
-//! and one that comes later waits for it. Every row that does not come back is answered for.
+//! and one that comes later waits for it. What a brand's breaker stopped before the update does not
+//! leave either; it is nobody's word, so nothing waits for it. Every row that does not come back is answered for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use parcours_domain::{MessageClass, MessageId, TenantId};
+use parcours_domain::{MessageClass, MessageId, TenantId, breaker::Stops};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
@@ -146,13 +147,14 @@ async fn set_dot(
             bytes(&r.address.0),
             r.address_version,
             r.head_version,
-            r.tenant_version
+            r.tenant_version,
+            Stops::level_that_holds(r.class)
         ]
     });
     let rows = Sql::default()
         .text(
             "WITH v (v_tenant, v_message, v_claim, v_contact, v_channel, v_hmac, v_address, \
-             v_head, v_brand) AS (VALUES ",
+             v_head, v_brand, v_held) AS (VALUES ",
         )
         .rows(values)
         .text(") UPDATE send_queue SET phase = 2, lease_until = ")
@@ -170,6 +172,8 @@ async fn set_dot(
              AND (SELECT b.consent_version FROM brand b WHERE b.tenant_id = v_tenant \
              AND b.halted_at IS NULL) = v_brand \
              AND (SELECT i.id FROM install i WHERE i.halted_at IS NULL) = 1 \
+             AND coalesce((SELECT s.stops FROM brand_sending s WHERE s.tenant_id = v_tenant), 0) \
+             < v_held \
              AND send_queue.phase + 0 = 1 AND send_queue.claim_id = v_claim \
              AND send_queue.lease_until > ",
         )
@@ -227,13 +231,16 @@ async fn why_not(
     batch: &[&DotRequest],
     times: DotTimes,
 ) -> Result<BTreeMap<Key, DotAnswer>, StoreError> {
-    let values = batch.iter().map(|r| vals![r.tenant.0, r.message.0]);
+    let values =
+        batch.iter().map(|r| vals![r.tenant.0, r.message.0, Stops::level_that_holds(r.class)]);
     let rows = Sql::default()
-        .text("WITH v (v_tenant, v_message) AS (VALUES ")
+        .text("WITH v (v_tenant, v_message, v_held) AS (VALUES ")
         .rows(values)
         .text(
             ") SELECT v_tenant, v_message, q.phase, q.claim_id, q.lease_until, \
-             b.halted_at AS brand_halt, i.halted_at AS install_halt FROM v \
+             b.halted_at AS brand_halt, i.halted_at AS install_halt, CASE WHEN coalesce((SELECT \
+             s.stops FROM brand_sending s WHERE s.tenant_id = v_tenant), 0) < v_held THEN 0 ELSE 1 \
+             END AS stopped FROM v \
              JOIN send_queue q ON q.tenant_id = v_tenant AND q.message_id = v_message \
              JOIN brand b ON b.tenant_id = v_tenant CROSS JOIN install i",
         )
@@ -246,8 +253,9 @@ async fn why_not(
         let mine =
             row.get::<Option<Uuid>>("claim_id")?.is_some_and(|c| asked.get(&key) == Some(&c));
         let live = row.time_opt("lease_until")?.is_some_and(|until| until > times.now.machine);
-        let halted =
-            row.time_opt("brand_halt")?.is_some() || row.time_opt("install_halt")?.is_some();
+        let halted = row.time_opt("brand_halt")?.is_some()
+            || row.time_opt("install_halt")?.is_some()
+            || row.get::<i32>("stopped")? == 1;
         let answer = match (mine && live && row.get::<i64>("phase")? == 1, halted) {
             (false, _) => DotAnswer::Lost,
             (true, true) => DotAnswer::Halted,

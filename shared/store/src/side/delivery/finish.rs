@@ -1,7 +1,8 @@
 //! Ends and returns: what the sender reports about messages that it holds.
 //!
 //! What always holds: a report counts only under the claim that holds the message; the end, the
-//! attempt, the suppression, the mailbox copy and the run's inbox row are one transaction.
+//! attempt, the suppression, the mailbox copy, the run's inbox row and the count for the brand's breaker
+//! are one transaction; if that trips it, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,10 @@ use super::{DeliveryDoor, Finished, Retry, close, heads, suppress};
 use crate::{
     db::in_rows,
     error::StoreError,
-    side::sql::{ROWS_MAX, Row, Sql, bytes, ms, vals},
+    side::{
+        breaker,
+        sql::{ROWS_MAX, Row, Sql, bytes, ms, vals},
+    },
     wall::{Door, Role},
 };
 
@@ -36,7 +40,7 @@ impl DeliveryDoor {
 
     async fn finish_part(&self, part: &[Finished]) -> Result<Vec<bool>, StoreError> {
         let shards = self.store.shards();
-        let tx = self.db().begin(Door::of(part.iter().map(|f| f.tenant))).await?;
+        let mut tx = self.db().begin(Door::of(part.iter().map(|f| f.tenant))).await?;
         // Suppressions first, because addresses and heads are locked before queue rows.
         let held = self.holding(&tx, part).await?;
         let wanted = part.iter().filter(|f| held.contains(&(f.tenant, f.message, f.claim_id)));
@@ -62,7 +66,10 @@ impl DeliveryDoor {
             .filter_map(|f| Some((f.tenant, f.message, f.claim_id, f.attempt.as_ref()?)));
         close::attempts(&tx, attempts).await?;
         keep(&tx, &mine).await?;
+        let counts = mine.iter().filter_map(|f| Some((f.tenant, f.counted?, f.now)));
+        let tripped = breaker::count(&mut tx, self.store.incarnation(), counts).await?;
         tx.commit().await?;
+        breaker::tell(&self.store, &tripped);
         Ok(part.iter().map(|f| taken.contains_key(&(f.tenant, f.message, f.claim_id))).collect())
     }
 

@@ -6,13 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use parcours_domain::{TenantId, Timestamp};
+use parcours_domain::{TenantId, Timestamp, Weight};
 use sea_orm::ConnectionTrait;
 
 use super::DeliveryDoor;
 use crate::{
     error::StoreError,
-    side::sql::{ROWS_MAX, Sql, ms, vals},
+    side::{
+        quotas::weight_from,
+        sql::{ROWS_MAX, Sql, ms, vals},
+    },
     wall::Role,
 };
 
@@ -24,38 +27,55 @@ pub(crate) const LOWER: &str = " ON CONFLICT (tenant_id, lane) DO UPDATE SET rea
      CASE WHEN excluded.ready_at < send_head.ready_at THEN excluded.ready_at \
      ELSE send_head.ready_at END";
 
+/// The condition on head `h` and, outer joined, `brand_sending s`: the brand's breaker leaves the lane
+/// something that may leave. A head knows no class, so the queue is asked; only of a stopped brand.
+const FLOWS: &str = "(coalesce(s.stops, 0) = 0 OR EXISTS (SELECT 1 FROM send_queue q \
+     WHERE q.tenant_id = h.tenant_id AND q.lane = h.lane AND q.phase = 0 \
+     AND q.class <> 'marketing' AND (s.stops = 1 OR q.class = 'test')))";
+
 impl DeliveryDoor {
     /// Brands and lanes that may have work now, longest waiting first. None of a halted brand,
-    /// none at all while the install is halted.
+    /// none at all while the install is halted; of a brand whose breaker has tripped only those with
+    /// something that it does not stop.
     ///
     /// # Errors
     /// What the database says.
     pub async fn heads(&self, now: Timestamp) -> Result<Vec<(TenantId, i64)>, StoreError> {
-        let rows = Sql::new(
+        let ready = format!(
             "SELECT h.tenant_id, h.lane FROM send_head h \
              JOIN brand b ON b.tenant_id = h.tenant_id AND b.halted_at IS NULL \
              JOIN install i ON i.halted_at IS NULL \
-             WHERE h.ready_at <= $1 ORDER BY h.ready_at, h.tenant_id, h.lane LIMIT $2",
-            vals![ms(now), HEADS_MAX],
-        )
-        .all(&self.db().read(Role::Sending))
-        .await?;
+             LEFT JOIN brand_sending s ON s.tenant_id = h.tenant_id \
+             WHERE h.ready_at <= $1 AND {FLOWS} \
+             ORDER BY h.ready_at, h.tenant_id, h.lane LIMIT $2"
+        );
+        let rows =
+            Sql::new(&ready, vals![ms(now), HEADS_MAX]).all(&self.db().read(Role::Sending)).await?;
         rows.iter().map(|row| Ok((row.id("tenant_id")?, row.get("lane")?))).collect()
     }
 
-    /// When the next head of a brand that is not halted may have work.
+    /// The weights of the brands that were given one; the others have the default.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn weights(&self) -> Result<BTreeMap<TenantId, Weight>, StoreError> {
+        let sql = "SELECT tenant_id, weight FROM brand_sending WHERE weight IS NOT NULL";
+        let rows = Sql::new(sql, vec![]).all(&self.db().read(Role::Sending)).await?;
+        rows.iter().map(|row| Ok((row.id("tenant_id")?, weight_from(row)?))).collect()
+    }
+
+    /// When the next head of a brand that is neither halted nor stopped may have work.
     ///
     /// # Errors
     /// What the database says.
     pub async fn next_ready(&self) -> Result<Option<Timestamp>, StoreError> {
-        let row = Sql::new(
+        let next = format!(
             "SELECT min(h.ready_at) AS at FROM send_head h \
              JOIN brand b ON b.tenant_id = h.tenant_id AND b.halted_at IS NULL \
-             JOIN install i ON i.halted_at IS NULL",
-            vec![],
-        )
-        .one(&self.db().read(Role::Sending))
-        .await?;
+             JOIN install i ON i.halted_at IS NULL \
+             LEFT JOIN brand_sending s ON s.tenant_id = h.tenant_id WHERE {FLOWS}"
+        );
+        let row = Sql::new(&next, vec![]).one(&self.db().read(Role::Sending)).await?;
         match row {
             Some(row) => row.time_opt("at"),
             None => Ok(None),

@@ -3,10 +3,12 @@
 //! A `send_queue` row is in phase 0 (queued), 1 (claimed under a lease), 2 (dot sent) or 3 (may
 //! have left before the store was restored: `held`); a row that ended is gone. What always holds:
 //! - a row goes from 1 to 2 only in [`DeliveryDoor::commit_dot`], under the claim that holds it,
-//!   while nothing that the verdict rested on has moved and neither brand nor install is halted;
+//!   while nothing that the verdict rested on has moved, neither brand nor install is halted and the
+//!   brand's breaker does not stop its class;
 //! - a row in phase 2 is never claimed again, only ended by its owner or resolved by policy;
 //! - an ending and the inbox row that tells the run are one transaction: exactly once;
-//! - locks are taken in one order: address rows, consent heads, brands, queue rows, send heads.
+//! - locks are taken in one order: address rows, consent heads, brands, queue rows, send heads, counts
+//!   of outcomes, breakers.
 
 mod claim;
 mod close;
@@ -27,6 +29,7 @@ pub(crate) use lost::LostClaims;
 use parcours_domain::{
     AddressHash, Channel, ContactId, EmailAddress, Handle, MessageClass, MessageId, SendOutcome,
     TenantId, Timestamp,
+    breaker::{Counted, Stops},
     consent::{AddressStanding, Standing},
     value::Properties,
 };
@@ -115,6 +118,8 @@ pub struct Claimed {
     pub test_address: bool,
     /// Whether brand or install was halted when this was read.
     pub halted: bool,
+    /// What the brand's breaker had stopped when this was read.
+    pub stops: Stops,
     /// The version of its sender's document as published now.
     pub sender_version: Option<i64>,
 }
@@ -187,7 +192,7 @@ pub enum DotAnswer {
     Rejudge,
     /// The claim is not yours any more: RSET and forget it.
     Lost,
-    /// Brand or install is halted: RSET and give it back.
+    /// Brand or install is halted, or the brand's breaker stops this class: RSET and give it back.
     Halted,
 }
 
@@ -222,6 +227,9 @@ pub struct Finished {
     pub claim_id: Uuid,
     /// How it ended.
     pub outcome: SendOutcome,
+    /// As what the brand's breaker counts it, and the class that it was judged as; none: it says
+    /// nothing about the brand.
+    pub counted: Option<(MessageClass, Counted)>,
     /// Stable word for why, when not sent.
     pub reason: Option<String>,
     /// The decision; none keeps what the dot stored.

@@ -102,6 +102,7 @@ pub(super) async fn read(
             expires_at: one.expires_at,
             test_address,
             halted: brand.halted,
+            stops: brand.stops,
             sender_version: published.senders.get(&row.sender).copied(),
             row,
         });
