@@ -22,6 +22,9 @@ const CONNECTIONS: u32 = 16;
 const ACQUIRE: Duration = Duration::from_secs(10);
 /// How long a connection that answered is believed to be alive.
 const IDLE_BELIEVED: Duration = Duration::from_secs(1);
+/// An older connection is replaced: what a session has gathered is given back, and its plans made
+/// anew.
+const AGE_MAX: Duration = Duration::from_secs(1_800);
 /// Connections for looking after shards: a busy pool must not make a worker blind.
 const KEEPER_CONNECTIONS: u32 = 2;
 
@@ -104,11 +107,17 @@ async fn pool(
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
+        // The pool's own caretaker counts idle connections beside the queue that holds them; when a
+        // connection is taken as it comes back, it can read less than none and never ends. Here
+        // who takes a connection looks at its age.
+        .idle_timeout(None)
+        .max_lifetime(None)
         // A busy pool asks nothing twice: each connection answered when it was given back.
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
             Box::pin(async move {
-                Ok(meta.idle_for <= IDLE_BELIEVED || connection.ping().await.is_ok())
+                let answers = meta.idle_for <= IDLE_BELIEVED || connection.ping().await.is_ok();
+                Ok(answers && meta.age < AGE_MAX)
             })
         })
         .connect_with(options)
