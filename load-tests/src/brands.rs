@@ -153,7 +153,7 @@ steps:
 apiVersion: parcours/v1
 kind: Journey
 name: parcel
-entry: {event: Parcel Shipped, reentry: always}
+entry: {event: Parcel Shipped, key: event.receipt, reentry: always}
 steps:
   - id: way
     wait: {for: 2s}

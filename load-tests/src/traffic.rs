@@ -73,7 +73,8 @@ pub fn receipt(text: &mut String, who: Person, now: &str) {
 /// A parcel is on its way: a run waits a little, sends, and hears what became of the message.
 pub fn parcel(text: &mut String, who: Person, now: &str) {
     item(text, who, now, "track", "Parcel Shipped");
-    text.push_str("\"properties\":{\"receipt\":\"P-2041\"}}");
+    // Several of one person may be on their way.
+    let _ = write!(text, "\"properties\":{{\"receipt\":\"{}\"}}}}", Uuid::new_v4());
 }
 
 /// A sale: a run waits until this moment.
