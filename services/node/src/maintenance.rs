@@ -3,7 +3,10 @@
 //! Nothing here is needed for correctness between two rounds; a round that fails is said and the
 //! next one tries again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parcours_domain::{Millis, Name, breaker::Cause};
 use parcours_gateway::status::{self, Install};
@@ -13,6 +16,10 @@ use parcours_store::{BatchEnd, Reached, Store, StoreError, Watcher};
 
 /// How often backlogs are measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(15);
+
+/// The part of the time that measuring may take, as one in so many: each process measures, and a
+/// queue of millions is counted row by row.
+const MEASURE_SHARE: u32 = 100;
 
 /// Every so many measurements the store is cleaned.
 const CLEAN_EVERY: u32 = 40;
@@ -30,9 +37,11 @@ const WINDOW_DAYS: i64 = 30;
 pub async fn run(store: Store, clock: Arc<ProductClock>, mut shutdown: Shutdown) {
     let mut round: u32 = 0;
     loop {
+        let begun = Instant::now();
         if let Err(error) = measure(&store, &clock).await {
             tracing::warn!(%error, "backlogs could not be measured");
         }
+        let pause = MEASURE_EVERY.max(begun.elapsed() * MEASURE_SHARE);
         if round.is_multiple_of(CLEAN_EVERY)
             && let Err(error) = clean(&store, &clock).await
         {
@@ -41,7 +50,7 @@ pub async fn run(store: Store, clock: Arc<ProductClock>, mut shutdown: Shutdown)
         round = round.wrapping_add(1);
         tokio::select! {
             () = shutdown.requested() => return,
-            () = tokio::time::sleep(MEASURE_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -21,11 +21,15 @@
 
 mod reads;
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
+use parcours_domain::TenantId;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
     QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
+use uuid::Uuid;
 
 use crate::{
     error::StoreError,
@@ -246,6 +250,91 @@ pub(crate) async fn listed(
         found.extend(sql.all(on).await?);
     }
     Ok(found)
+}
+
+/// A change of rows that are named by their keys, such as `DELETE FROM timer`. On PostgreSQL it is
+/// planned once, perhaps while the table is empty, and must serve when it has a million rows. Then
+/// every way to a row seems to cost the same, also the one through the whole table: here the list
+/// leads and each row is looked up by itself, with no other way open.
+pub(crate) struct ByKey {
+    /// `DELETE FROM table` or `UPDATE table SET ...`.
+    pub(crate) change: &'static str,
+    pub(crate) table: &'static str,
+    /// The brand and what else a look-up goes by: the leading columns of one index only.
+    pub(crate) looked_up: &'static [&'static str],
+    /// The column that names the row within its brand.
+    pub(crate) id: &'static str,
+}
+
+impl ByKey {
+    /// Runs it over keys of any number: the columns looked up, and the id if it is not the last of
+    /// them. Which rows were there, as (brand, id).
+    pub(crate) async fn run(
+        &self,
+        tx: &Tx,
+        rows: Vec<Vec<Value>>,
+    ) -> Result<HashSet<(TenantId, Uuid)>, StoreError> {
+        let lateral = tx.get_database_backend() == DbBackend::Postgres;
+        let (head, end) = if lateral { self.lateral() } else { self.plain() };
+        let mut changed = HashSet::with_capacity(rows.len());
+        for row in with_rows(tx, (&head, &end), rows).await? {
+            changed.insert((row.id("tenant_id")?, row.get(self.id)?));
+        }
+        Ok(changed)
+    }
+
+    fn columns(&self) -> Vec<&'static str> {
+        let rest = (!self.looked_up.contains(&self.id)).then_some(self.id);
+        self.looked_up.iter().copied().chain(rest).collect()
+    }
+
+    fn lateral(&self) -> (String, String) {
+        let Self { change, table, id, .. } = self;
+        let condition = |column: &&str| match self.looked_up.contains(column) {
+            true => format!("{column} = v_{column}"),
+            false => format!("({column} = v_{column}) IS TRUE"),
+        };
+        let columns = self.columns();
+        let names: Vec<_> = columns.iter().map(|column| format!("v_{column}")).collect();
+        let conditions: Vec<_> = columns.iter().map(condition).collect();
+        let head = format!("{change} WHERE ctid = ANY (ARRAY(SELECT found.ctid FROM (VALUES ");
+        let end = format!(
+            ") AS v ({}) CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE {} OFFSET 0) AS found)) \
+             RETURNING tenant_id, {id}",
+            names.join(", "),
+            conditions.join(" AND ")
+        );
+        (head, end)
+    }
+
+    /// SQLite looks such rows up by an index only when they come out of a plain SELECT.
+    fn plain(&self) -> (String, String) {
+        let columns = self.columns().join(", ");
+        let head = format!("{} WHERE ({columns}) IN (SELECT * FROM (VALUES ", self.change);
+        (head, format!(") AS listed) RETURNING tenant_id, {}", self.id))
+    }
+}
+
+/// Reads the rows with these keys: `select` ends with a condition, and the keys' columns lead an
+/// index. Planned like [`ByKey`]. A key that is there twice gives its rows once on SQLite only.
+pub(crate) async fn looked_up(
+    on: &impl ConnectionTrait,
+    select: &str,
+    columns: &[&str],
+    rows: Vec<Vec<Value>>,
+) -> Result<Vec<Row>, StoreError> {
+    if on.get_database_backend() != DbBackend::Postgres {
+        let head = format!("{select} AND ({}) IN ", columns.join(", "));
+        return listed(on, (&head, ""), rows).await;
+    }
+    let names: Vec<_> = columns.iter().map(|column| format!("v_{column}")).collect();
+    let conditions: String =
+        columns.iter().map(|column| format!(" AND {column} = v_{column}")).collect();
+    let end = format!(
+        ") AS v ({}) CROSS JOIN LATERAL ({select}{conditions} OFFSET 0) AS found",
+        names.join(", ")
+    );
+    with_rows(on, ("SELECT found.* FROM (VALUES ", &end), rows).await
 }
 
 /// Runs `head rows end` over a list of any length: `WITH v (a, b) AS (VALUES `, the rows, `) ...`.

@@ -20,7 +20,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    db::{Db, Look, listed, with_rows},
+    db::{Backend, Db, Look, with_rows},
     error::StoreError,
     side::sql::{Row, vals},
     turns::Turns,
@@ -250,7 +250,8 @@ async fn read(db: &Db, questions: &[Question]) -> Result<Found, StoreError> {
     let on = db.look(Door::of(tenants)).await?;
     let mut found = states(&on, contacts(|_| true)).await?;
     let with_inbox = contacts(|what| what == LoadWhat::StateAndInbox);
-    for row in listed(&on, INBOX, with_inbox).await? {
+    let inbox = if db.backend() == Backend::Postgres { INBOX } else { INBOX_PLAIN };
+    for row in with_rows(&on, inbox, with_inbox).await? {
         let key = LoadKey { tenant: row.id("tenant_id")?, contact: row.id("contact_id")? };
         if let Some(loaded) = found.get_mut(&key) {
             loaded.inbox.push(inbox_row(&row)?);
@@ -285,11 +286,21 @@ async fn states(on: &Look, contacts: Vec<Vec<Value>>) -> Result<Contacts, StoreE
     Ok(found)
 }
 
+/// At most 256 rows of each contact, in order. The list leads, and each contact is looked up by
+/// itself: this is planned while the inbox is empty and must serve when a million rows come at once.
 const INBOX: (&str, &str) = (
+    "SELECT i.* FROM (VALUES ",
+    ") AS v (v_tenant, v_contact) CROSS JOIN LATERAL \
+     (SELECT tenant_id, contact_id, id, kind, ref, body, lane, created_at FROM inbox \
+     WHERE tenant_id = v_tenant AND contact_id = v_contact ORDER BY lane, id LIMIT 256) AS i",
+);
+
+/// The same for SQLite, which knows no LATERAL.
+const INBOX_PLAIN: (&str, &str) = (
     "SELECT * FROM (SELECT tenant_id, contact_id, id, kind, ref, body, lane, created_at, \
      row_number() OVER (PARTITION BY tenant_id, contact_id ORDER BY lane, id) AS place \
-     FROM inbox WHERE (tenant_id, contact_id) IN ",
-    ") AS waiting WHERE place <= 256 ORDER BY tenant_id, contact_id, place",
+     FROM inbox WHERE (tenant_id, contact_id) IN (SELECT * FROM (VALUES ",
+    ") AS listed)) AS waiting WHERE place <= 256 ORDER BY tenant_id, contact_id, place",
 );
 
 fn inbox_row(row: &Row) -> Result<InboxRow, StoreError> {

@@ -8,8 +8,8 @@ mod side_support;
 
 use std::collections::BTreeMap;
 
-use parcours_domain::{ContactId, EventKey, SendOutcome, TenantId};
-use parcours_store::{Backend, CommitOutcome, LoadKey, LoadWhat, Store};
+use parcours_domain::{ContactId, EventKey, InboxId, RunId, SendOutcome, TenantId};
+use parcours_store::{Backend, CommitOutcome, LoadKey, LoadWhat, Store, TimerChange};
 use parcours_testkit::store::{TempPlace, temp_contact};
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -67,6 +67,11 @@ async fn fill(place: &TempPlace, brand: TenantId) {
             brand.0
         ),
         format!(
+            "INSERT INTO timer (tenant_id, contact_id, run_id, journey, shard, seq, due_at, held) \
+             SELECT {tenant}, {id}, {id}, 'old', i % 16, 1, {}, 0 {of}",
+            NOW.as_millis() + 86_400_000
+        ),
+        format!(
             "INSERT INTO inbox (tenant_id, id, contact_id, shard, source, lane, kind, ref, \
              created_at) SELECT {tenant}, md5('i{0}' || i)::uuid, {id}, i % 16, \
              decode(md5('{0}' || i), 'hex'), 1, 'click', '{{}}', 0 {of}",
@@ -117,18 +122,21 @@ async fn work(store: &Store, shops: &[Shop], asked: &[(TenantId, ContactId)]) {
     }
     let keys = asked.iter().map(|&(tenant, contact)| LoadKey { tenant, contact }).collect();
     let loaded = store.loader().load(keys, LoadWhat::StateAndInbox).await.unwrap();
-    assert!(loaded.iter().all(|one| one.revision == 1));
+    assert!(loaded.iter().all(|one| one.revision == 1 && one.inbox.len() == 1));
     let known = asked
         .iter()
         .map(|(tenant, contact)| (*tenant, EventKey::of(&contact.to_string()), NOW.utc_day()));
     store.loader().known_keys(known.collect()).await.unwrap();
-    let commits = asked.iter().map(|&who| {
+    let commits = asked.iter().zip(&loaded).map(|(&who, loaded)| {
         let mut commit = state_commit(store, who, 1);
         commit.seq = 2;
         commit.events.push(event(&who.1.to_string(), 2));
         let run = run_id();
         commit.runs.push(run_row(run, "waiting"));
         commit.timers.push(timer(run, 1, NOW));
+        commit.timers.push(TimerChange::Cancel { run: RunId(who.1.0) });
+        commit.timers.push(TimerChange::Hold { run: run_id() });
+        commit.inbox_done.extend(loaded.inbox.iter().map(|row| row.id));
         commit
     });
     let (mut marks, mut woken) = (Default::default(), Vec::new());
@@ -146,6 +154,25 @@ async fn work(store: &Store, shops: &[Shop], asked: &[(TenantId, ContactId)]) {
         shop.dot(&claimed, 60).await;
         let ends = claimed.iter().map(|one| finished(one, SendOutcome::Sent)).collect();
         assert!(store.delivery().finish(ends).await.unwrap().into_iter().all(|held| held));
+    }
+}
+
+/// What happens although nothing waits.
+async fn idle(store: &Store, shops: &[Shop]) {
+    let nobody = ContactId(Uuid::nil());
+    let asked = shops.iter().map(|shop| LoadKey { tenant: shop.tenant, contact: nobody });
+    store.loader().load(asked.collect(), LoadWhat::StateAndInbox).await.unwrap();
+    let found = store.sweep().inbox_contacts(Default::default(), (50, 50)).await.unwrap();
+    assert!(found.0.is_empty());
+    for shop in shops {
+        let contact = shop.visitor(&Uuid::new_v4().to_string()).await;
+        let mut commit = state_commit(store, (shop.tenant, contact), 0);
+        commit.seq = 1;
+        commit.inbox_done.push(InboxId(Uuid::nil()));
+        commit.timers.push(TimerChange::Cancel { run: run_id() });
+        let outcomes = commit_all(store, vec![commit]).await;
+        assert_eq!(outcomes, [CommitOutcome::Stale], "it had no such row");
+        assert!(shop.claim_some(20, 60).await.is_empty());
     }
 }
 
@@ -208,18 +235,27 @@ async fn plans_made_while_tables_were_empty_serve_when_they_are_full() {
     let mut shops = Vec::new();
     for name in ["one", "two", "three"] {
         let shop = Shop::named(store.clone(), name).await;
-        for user in 0..40 {
+        for user in 0..20 {
             let reader = shop.reader(&format!("reader{user}")).await;
             shop.send(reader, &format!("{name}{user}")).await;
         }
         shops.push(shop);
     }
-    let nobody = |shop: &Shop| (shop.tenant, ContactId(Uuid::nil()));
+    // The worst time to make a plan: each queue was used, is empty, and was counted as empty.
+    let queues = ["inbox", "timer", "send_queue", "run", "event"];
+    for queue in queues {
+        execute(&place, &format!("DELETE FROM {queue}")).await;
+    }
+    execute(&place, &format!("VACUUM ANALYZE {}", queues.join(", "))).await;
     // Each connection of the pool plans once; a plan holds until there are new statistics.
     for _ in 0..3 {
-        let asked: Vec<_> = shops.iter().map(nobody).collect();
-        let keys = asked.iter().map(|&(tenant, contact)| LoadKey { tenant, contact }).collect();
-        store.loader().load(keys, LoadWhat::StateAndInbox).await.unwrap();
+        idle(&store, &shops).await;
+    }
+    for shop in &shops {
+        for user in 0..20 {
+            let reader = shop.reader(&format!("reader{user}")).await;
+            shop.send(reader, &format!("late {user} of {}", shop.tenant)).await;
+        }
     }
     for shop in &shops {
         fill(&place, shop.tenant).await;

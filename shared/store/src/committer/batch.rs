@@ -16,7 +16,7 @@ use parcours_domain::{ContactId, TenantId};
 
 use super::{CommitOutcome, CommitterParts, Job, ends, rows, sends};
 use crate::{
-    db::{Tx, listed},
+    db::{Tx, looked_up},
     error::StoreError,
     fault::FaultPoint,
     identity::IdentityPlace,
@@ -145,9 +145,8 @@ async fn preflight(parts: &CommitterParts, tx: &Tx, group: &[Job]) -> Result<Lea
 /// Why these were not written: what each has become, or that its state moved.
 async fn why_not(tx: &Tx, stale: HashSet<Who>) -> Result<Leaving, StoreError> {
     let keys = stale.iter().map(|(tenant, contact)| vals![tenant.0, contact.0]).collect();
-    let merged = "SELECT tenant_id, id, merged_into FROM contact \
-                  WHERE merged_into IS NOT NULL AND (tenant_id, id) IN ";
-    let merged = listed(tx, (merged, ""), keys).await?;
+    let merged = "SELECT tenant_id, id, merged_into FROM contact WHERE merged_into IS NOT NULL";
+    let merged = looked_up(tx, merged, &["tenant_id", "id"], keys).await?;
     let mut leaving: Leaving = stale.into_iter().map(|who| (who, CommitOutcome::Stale)).collect();
     for row in merged {
         let who = (row.id("tenant_id")?, row.id("id")?);

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use parcours_domain::{MessageId, TenantId};
+use parcours_domain::{MessageId, RunId, TenantId};
 use uuid::Uuid;
 
 use super::{ContactCommit, NewEvent, TimerChange, batch::Who};
 use crate::{
-    db::{Insert, Tx, listed, with_rows},
+    db::{ByKey, Insert, Tx, listed, with_rows},
     error::StoreError,
     side::sql::{ms, ms_opt, tail, vals},
 };
@@ -125,13 +125,18 @@ pub(super) async fn inbox_done(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet
         let who = (commit.tenant, commit.contact);
         asked.extend(commit.inbox_done.iter().map(|id| ((commit.tenant, id.0), who)));
     }
-    let keys = asked.keys().map(|(tenant, id)| vals![tenant.0, *id]).collect();
-    let sql = ("DELETE FROM inbox WHERE (tenant_id, id) IN ", " RETURNING tenant_id, id");
-    for row in listed(tx, sql, keys).await? {
-        asked.remove(&(row.id("tenant_id")?, row.get("id")?));
-    }
+    let keys = asked.iter().map(|((tenant, id), (_, contact))| vals![tenant.0, contact.0, *id]);
+    let deleted = INBOX_DONE.run(tx, keys.collect()).await?;
+    asked.retain(|key, _| !deleted.contains(key));
     Ok(asked.into_values().collect())
 }
+
+const INBOX_DONE: ByKey = ByKey {
+    change: "DELETE FROM inbox",
+    table: "inbox",
+    looked_up: &["tenant_id", "contact_id"],
+    id: "id",
+};
 
 pub(super) async fn events(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreError> {
     let mut rows = Vec::new();
@@ -283,8 +288,8 @@ pub(super) async fn timers(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreEr
                 ms(*due_at),
                 0_i64
             ]),
-            TimerChange::Hold { .. } => hold.push(vals![tenant.0, run.0]),
-            TimerChange::Cancel { .. } => cancel.push(vals![tenant.0, run.0]),
+            TimerChange::Hold { .. } => hold.push((tenant, run)),
+            TimerChange::Cancel { .. } => cancel.push((tenant, run)),
         }
     }
     let columns =
@@ -296,8 +301,24 @@ pub(super) async fn timers(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreEr
         )
         .run(tx, set)
         .await?;
-    listed(tx, ("UPDATE timer SET held = 1 WHERE (tenant_id, run_id) IN ", ""), hold).await?;
-    listed(tx, ("DELETE FROM timer WHERE (tenant_id, run_id) IN ", ""), cancel).await?;
+    of_timers("UPDATE timer SET held = 1", tx, hold).await?;
+    of_timers("DELETE FROM timer", tx, cancel).await
+}
+
+/// Whoever pauses or resumes the journey changes rows at the same time: what was not found is looked
+/// for once more, as it was left.
+async fn of_timers(
+    change: &'static str,
+    tx: &Tx,
+    mut rows: Vec<(TenantId, RunId)>,
+) -> Result<(), StoreError> {
+    let by_key =
+        ByKey { change, table: "timer", looked_up: &["tenant_id", "run_id"], id: "run_id" };
+    for _ in 0..2 {
+        let keys = rows.iter().map(|(tenant, run)| vals![tenant.0, run.0]).collect();
+        let changed = by_key.run(tx, keys).await?;
+        rows.retain(|(tenant, run)| !changed.contains(&(*tenant, run.0)));
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{ContactCommit, NewMessage};
 use crate::{
-    db::{Insert, Tx, listed},
+    db::{Insert, Tx, listed, looked_up},
     error::StoreError,
     side::sql::{ms, vals},
 };
@@ -138,13 +138,9 @@ async fn present_addresses(tx: &Tx, wanted: &[Wanted<'_>]) -> Result<AddressOf, 
     contacts.sort();
     contacts.dedup();
     let keys = contacts.into_iter().map(|(tenant, contact)| vals![tenant.0, contact.0]).collect();
-    let sql = (
-        "SELECT tenant_id, contact_id, channel, hmac FROM contact_address \
-         WHERE (tenant_id, contact_id) IN ",
-        "",
-    );
+    let sql = "SELECT tenant_id, contact_id, channel, hmac FROM contact_address WHERE 1 = 1";
     let mut found = AddressOf::new();
-    for row in listed(tx, sql, keys).await? {
+    for row in looked_up(tx, sql, &["tenant_id", "contact_id"], keys).await? {
         let key = (row.id("tenant_id")?, row.id("contact_id")?, row.get("channel")?);
         found.insert(key, row.get("hmac")?);
     }

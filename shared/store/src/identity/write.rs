@@ -18,7 +18,7 @@ use super::{
     room::MayMake,
 };
 use crate::{
-    db::{Insert, Tx, in_rows, listed, with_rows},
+    db::{Insert, Tx, in_rows, looked_up, with_rows},
     error::StoreError,
     keys::TenantKeys,
     side::{
@@ -59,9 +59,8 @@ impl TenantStore {
         // Who is anonymous matters only when an item names a person in several ways.
         if asked.iter().any(|one| one.keys.len() > 1) {
             let rows = contacts.iter().map(|contact| vals![tenant, contact.0]).collect();
-            let head = "SELECT contact_id, kind FROM identity WHERE kind <> 'anonymous_id' \
-                        AND (tenant_id, contact_id) IN ";
-            for row in listed(on, (head, ""), rows).await? {
+            let strong = "SELECT contact_id, kind FROM identity WHERE kind <> 'anonymous_id'";
+            for row in looked_up(on, strong, &["tenant_id", "contact_id"], rows).await? {
                 let kind = row.word("kind", Kind::parse)?;
                 known.strong.entry(row.id("contact_id")?).or_default().push(kind);
             }
@@ -130,9 +129,8 @@ impl TenantStore {
     ) -> Result<HashMap<ContactId, ContactId>, StoreError> {
         let contacts: BTreeSet<ContactId> = known.contacts.values().copied().collect();
         let rows = contacts.iter().map(|contact| vals![self.tenant.0, contact.0]).collect();
-        let head = "SELECT contact_id, ref FROM inbox WHERE kind = 'absorb' \
-                    AND (tenant_id, contact_id) IN ";
-        let rows = listed(tx, (head, ""), rows).await?;
+        let absorbs = "SELECT contact_id, ref FROM inbox WHERE kind = 'absorb'";
+        let rows = looked_up(tx, absorbs, &["tenant_id", "contact_id"], rows).await?;
         let pending = rows.iter().map(|row| {
             let into: AbsorbRef = serde_json::from_str(&row.get::<String>("ref")?)
                 .map_err(|_| damaged("inbox.ref"))?;

@@ -2,7 +2,7 @@
 //! verdict and the template need.
 
 use parcours_domain::{MessageClass, MessageId, Millis, TenantId, Timestamp, breaker::Stops};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbBackend};
 use uuid::Uuid;
 
 use super::{ClaimOrder, Claimed, DeliveryDoor, heads, reading::read};
@@ -127,12 +127,14 @@ async fn take(
         Stops::Marketing => "AND class <> 'marketing' ",
         Stops::Everything => "AND class <> 'marketing' AND class = 'test' ",
     };
-    let chosen = format!(
-        "WITH c AS MATERIALIZED (SELECT message_id AS c_message FROM send_queue \
-         WHERE tenant_id = $1 AND lane = $2 AND phase = 0 AND not_before <= $3 AND expires_at > $3 \
-         {left}ORDER BY not_before, message_id LIMIT $4"
+    let values = vals![order.tenant.0, order.lane, ms(now.product), count];
+    let postgres = tx.get_database_backend() == DbBackend::Postgres;
+    let (place, of_lane, order_by, chosen) = if postgres { POSTGRES } else { SQLITE };
+    let choice = format!(
+        "WITH c AS MATERIALIZED (SELECT {place} AS c_place FROM send_queue WHERE {of_lane} \
+         AND expires_at > $3 {left}ORDER BY {order_by}not_before, message_id LIMIT $4"
     );
-    let rows = Sql::new(&chosen, vals![order.tenant.0, order.lane, ms(now.product), count])
+    let rows = Sql::new(&choice, values)
         .lock(tx, "FOR UPDATE SKIP LOCKED")
         .text(") UPDATE send_queue SET phase = 1, attempts = attempts + 1, claim_id = ")
         .arg(claim_id)
@@ -140,14 +142,35 @@ async fn take(
         .arg(owner)
         .text(", lease_until = ")
         .arg(now.machine.as_millis().saturating_add(order.lease_ms))
-        .text(
-            " WHERE tenant_id = $1 AND phase + 0 = 0 AND message_id IN (SELECT c_message FROM c) \
-         RETURNING message_id, lane, class, attempts, expires_at, not_before",
-        )
+        .text(&format!(
+            " WHERE {chosen} RETURNING message_id, lane, class, attempts, expires_at, not_before"
+        ))
         .all(tx)
         .await?;
     taken_from(&rows)
 }
+
+type Choice = (&'static str, &'static str, &'static str, &'static str);
+
+/// How PostgreSQL is told, with brand, lane and moment as `$1` to `$3`: what the chosen rows are named
+/// by, which rows are of the lane and ready, what they are ordered by first, and how they are found
+/// again. Planned while the queue is empty, every index seems as good as any other; as one row of
+/// four columns the condition fits only the one that begins with them, and a place is a place.
+const POSTGRES: Choice = (
+    "ctid",
+    "(tenant_id, lane, phase, not_before) >= ($1, $2, 0, -9223372036854775808) \
+     AND (tenant_id, lane, phase, not_before) <= ($1, $2, 0, $3)",
+    "tenant_id, lane, phase, ",
+    "ctid = ANY (ARRAY(SELECT c_place FROM c))",
+);
+
+/// The same for SQLite.
+const SQLITE: Choice = (
+    "message_id",
+    "tenant_id = $1 AND lane = $2 AND phase = 0 AND not_before <= $3",
+    "",
+    "tenant_id = $1 AND phase + 0 = 0 AND message_id IN (SELECT c_place FROM c)",
+);
 
 /// In the order in which they became ready.
 fn taken_from(rows: &[Row]) -> Result<Vec<Taken>, StoreError> {
