@@ -88,9 +88,10 @@ async fn drained(
     (began, mut left): (Instant, u64),
 ) -> anyhow::Result<Vec<(Duration, u64)>> {
     let (mut seen, started) = (vec![(began.elapsed(), left)], Instant::now());
+    let (at_first, before) = (left, sql.left_inbox().await?);
     while left > 0 && started.elapsed() < args.measured() {
         tokio::time::sleep(LOOK).await;
-        left = sql.mass_work_left().await?;
+        left = at_first.saturating_sub(sql.left_inbox().await? - before);
         seen.push((began.elapsed(), left));
     }
     Ok(seen)
