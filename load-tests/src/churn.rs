@@ -24,6 +24,8 @@ use crate::{
 const QUEUES: [&str; 3] = ["timer", "send_queue", "inbox"];
 /// How often sizes are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How many looks are one line of progress.
+const PROGRESS: usize = 30;
 /// How long the database may take to clean up, once it may.
 const CLEAN: Duration = Duration::from_secs(300);
 /// Fewer dead rows than this are none.
@@ -95,6 +97,10 @@ impl Watch {
         }
         let passed = sizes.iter().map(|size| size.gone).min().unwrap_or(0);
         self.looks.push(Look { at: self.began.elapsed(), passed, sizes });
+        if self.looks.len().is_multiple_of(PROGRESS) {
+            let [timer, queue, inbox] = sizes.map(|size| (size.table + size.indexes) >> 20);
+            eprintln!("{passed} rows passed; MiB: timer {timer}, send_queue {queue}, inbox {inbox}");
+        }
         Ok(self.looks.len() - 1)
     }
 

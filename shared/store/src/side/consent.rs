@@ -355,9 +355,9 @@ async fn present_address(
     channel: Channel,
 ) -> Result<Option<(AddressHash, AddressStanding)>, StoreError> {
     let row = Sql::new(
-        "SELECT a.hmac, a.suppressed_at, a.objected_at FROM contact_address c \
-         JOIN address a ON a.tenant_id = c.tenant_id AND a.channel = c.channel AND a.hmac = c.hmac \
-         WHERE c.tenant_id = $1 AND c.contact_id = $2 AND c.channel = $3",
+        "SELECT hmac, suppressed_at, objected_at FROM address \
+         WHERE tenant_id = $1 AND channel = $3 AND hmac = (SELECT c.hmac FROM contact_address c \
+         WHERE c.tenant_id = $1 AND c.contact_id = $2 AND c.channel || '' = $3)",
         vals![tenant.0, contact.0, channel.as_str()],
     )
     .one(on)

@@ -155,12 +155,14 @@ type Choice = (&'static str, &'static str, &'static str, &'static str);
 /// How PostgreSQL is told, with brand, lane and moment as `$1` to `$3`: what the chosen rows are named
 /// by, which rows are of the lane and ready, what they are ordered by first, and how they are found
 /// again. Planned while the queue is empty, every index seems as good as any other; as one row of
-/// four columns the condition fits only the one that begins with them, and a place is a place.
+/// three columns the condition fits only the one that goes on with them, and a place is a place. What
+/// left before the head's moment is not met, however long an old snapshot keeps its entries.
 const POSTGRES: Choice = (
     "ctid",
-    "(tenant_id, lane, phase, not_before) >= ($1, $2, 0, -9223372036854775808) \
-     AND (tenant_id, lane, phase, not_before) <= ($1, $2, 0, $3)",
-    "tenant_id, lane, phase, ",
+    "tenant_id = $1 AND (lane, phase, not_before) >= ($2, 0, (SELECT coalesce(min(ready_at), \
+     -9223372036854775808) FROM send_head h WHERE h.tenant_id = $1 AND h.lane = $2)) \
+     AND (lane, phase, not_before) <= ($2, 0, $3)",
+    "lane, phase, ",
     "ctid = ANY (ARRAY(SELECT c_place FROM c))",
 );
 

@@ -128,12 +128,12 @@ pub(super) async fn exhaust(
     let key = vals![tenant.0, lane];
     // Whoever adds a row to the lane waits here, or has committed and is seen below.
     let head = Sql::new("SELECT ready_at FROM send_head WHERE tenant_id = $1 AND lane = $2", key);
-    if head.lock(tx, "FOR UPDATE").one(tx).await?.is_none() {
-        return Ok(());
-    }
+    let Some(head) = head.lock(tx, "FOR UPDATE").one(tx).await? else { return Ok(()) };
+    // Nothing queued is earlier than the head.
     let queued = "FROM send_queue WHERE tenant_id = $1 AND lane = $2 AND phase = 0 \
-                  AND expires_at > $3";
-    let of_lane = || vals![tenant.0, lane, ms(now)];
+                  AND not_before >= $4 AND expires_at > $3";
+    let ready_at: i64 = head.get("ready_at")?;
+    let of_lane = || vals![tenant.0, lane, ms(now), ready_at];
     let gone = format!(
         "DELETE FROM send_head WHERE tenant_id = $1 AND lane = $2 AND NOT EXISTS (SELECT 1 {queued})"
     );
