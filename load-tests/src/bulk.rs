@@ -128,6 +128,10 @@ fn report(args: &Args, written: u64, seen: &Seen) -> anyhow::Result<()> {
     table.row(&format!("live traffic of {} other brands", args.brands - 1), live);
     let without = (WARM_UP, WARM_UP + args.measured());
     table.row("without mass work: live", live::phase(&seen.samples, without));
+    let writing = (without.1, span(&seen.fresh).0);
+    let took = format!("{:.1} s in one transaction", (writing.1 - writing.0).as_secs_f64());
+    table.row("while it is written", took);
+    table.row("  live", live::phase(&seen.samples, writing));
     let phases = [
         ("just after it was written", &seen.fresh),
         ("once the database has statistics of it", &seen.known),

@@ -99,7 +99,9 @@ impl Watch {
         self.looks.push(Look { at: self.began.elapsed(), passed, sizes });
         if self.looks.len().is_multiple_of(PROGRESS) {
             let [timer, queue, inbox] = sizes.map(|size| (size.table + size.indexes) >> 20);
-            eprintln!("{passed} rows passed; MiB: timer {timer}, send_queue {queue}, inbox {inbox}");
+            eprintln!(
+                "{passed} rows passed; MiB: timer {timer}, send_queue {queue}, inbox {inbox}"
+            );
         }
         Ok(self.looks.len() - 1)
     }

@@ -30,6 +30,8 @@ const EXPIRE_MOST: u64 = 1_000;
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 /// How long the weights of brands are believed.
 const WEIGHTS_BELIEVED: Duration = Duration::from_secs(10);
+/// For so long the heads are believed before they are made from the queue again.
+const HEADS_BELIEVED: Duration = Duration::from_secs(3_600);
 
 struct Loop {
     core: Arc<Core>,
@@ -49,6 +51,7 @@ struct Loop {
     /// When messages whose time is over were last looked for.
     expired_at: Option<(Timestamp, Instant)>,
     claims_settled_at: Option<Instant>,
+    heads_rebuilt_at: Option<Instant>,
     weighed_at: Option<Instant>,
 }
 
@@ -66,6 +69,7 @@ pub(crate) async fn run(core: Arc<Core>, mut shutdown: Shutdown) {
         passed_over: false,
         expired_at: None,
         claims_settled_at: None,
+        heads_rebuilt_at: None,
         weighed_at: None,
     };
     let mut looked = None;
@@ -116,8 +120,9 @@ impl Loop {
         let now = self.core.clock.now();
         if self.claims_settled_at.is_none_or(|at| at.elapsed() >= self.core.config.settle_every) {
             self.core.settle_claims(now, self.core.door.server_now()).await?;
-            if self.claims_settled_at.is_none() {
+            if self.heads_rebuilt_at.is_none_or(|at| at.elapsed() >= HEADS_BELIEVED) {
                 self.core.door.rebuild_heads().await?;
+                self.heads_rebuilt_at = Some(Instant::now());
             }
             self.core.pools.prune(self.core.config.idle_connection);
             self.claims_settled_at = Some(Instant::now());

@@ -21,8 +21,11 @@ const MEASURE_EVERY: Duration = Duration::from_secs(15);
 /// queue of millions is counted row by row.
 const MEASURE_SHARE: u32 = 100;
 
-/// Every so many measurements the store is cleaned.
-const CLEAN_EVERY: u32 = 40;
+/// However long it takes.
+const MEASURE_AT_LEAST_EVERY: Duration = Duration::from_secs(300);
+
+/// How often the store is cleaned.
+const CLEAN_EVERY: Duration = Duration::from_secs(600);
 
 /// How long the answer of an idempotent write is kept, machine time.
 const IDEMPOTENCY_KEPT: Millis = Millis::days(2);
@@ -35,19 +38,24 @@ const WINDOW_DAYS: i64 = 30;
 
 /// Runs until shutdown is requested.
 pub async fn run(store: Store, clock: Arc<ProductClock>, mut shutdown: Shutdown) {
-    let mut round: u32 = 0;
+    let mut cleaned: Option<Instant> = None;
     loop {
         let begun = Instant::now();
-        if let Err(error) = measure(&store, &clock).await {
-            tracing::warn!(%error, "backlogs could not be measured");
+        let pause = match measure(&store, &clock).await {
+            Ok(()) => {
+                (begun.elapsed() * MEASURE_SHARE).clamp(MEASURE_EVERY, MEASURE_AT_LEAST_EVERY)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "backlogs could not be measured");
+                MEASURE_EVERY
+            }
+        };
+        if cleaned.is_none_or(|at| at.elapsed() >= CLEAN_EVERY) {
+            cleaned = Some(Instant::now());
+            if let Err(error) = clean(&store, &clock).await {
+                tracing::warn!(%error, "a cleaning round failed; the next one tries again");
+            }
         }
-        let pause = MEASURE_EVERY.max(begun.elapsed() * MEASURE_SHARE);
-        if round.is_multiple_of(CLEAN_EVERY)
-            && let Err(error) = clean(&store, &clock).await
-        {
-            tracing::warn!(%error, "a cleaning round failed; the next one tries again");
-        }
-        round = round.wrapping_add(1);
         tokio::select! {
             () = shutdown.requested() => return,
             () = tokio::time::sleep(pause) => {}

@@ -254,21 +254,20 @@ pub(crate) async fn listed(
 
 /// A change of rows that are named by their keys, such as `DELETE FROM timer`. On PostgreSQL it is
 /// planned once, perhaps while the table is empty, and must serve when it has a million rows. Then
-/// every way to a row seems to cost the same, also the one through the whole table: here the list
-/// leads and each row is looked up by itself, with no other way open.
+/// every way to a row seems to cost the same, also the one through the whole table. Here the list
+/// leads and each row is looked up by itself; what follows the brand is compared as one row, which
+/// fits only the index that goes on with these columns.
 pub(crate) struct ByKey {
     /// `DELETE FROM table` or `UPDATE table SET ...`.
     pub(crate) change: &'static str,
     pub(crate) table: &'static str,
-    /// The brand and what else a look-up goes by: the leading columns of one index only.
-    pub(crate) looked_up: &'static [&'static str],
-    /// The column that names the row within its brand.
-    pub(crate) id: &'static str,
+    /// What follows the brand in an index; the last names the row within its brand.
+    pub(crate) columns: &'static [&'static str],
 }
 
 impl ByKey {
-    /// Runs it over keys of any number: the columns looked up, and the id if it is not the last of
-    /// them. Which rows were there, as (brand, id).
+    /// Runs it over keys of any number: brand, then the columns. Which rows were there, as (brand,
+    /// last column). A row that somebody else changed meanwhile may count as not there.
     pub(crate) async fn run(
         &self,
         tx: &Tx,
@@ -278,45 +277,39 @@ impl ByKey {
         let (head, end) = if lateral { self.lateral() } else { self.plain() };
         let mut changed = HashSet::with_capacity(rows.len());
         for row in with_rows(tx, (&head, &end), rows).await? {
-            changed.insert((row.id("tenant_id")?, row.get(self.id)?));
+            changed.insert((row.id("tenant_id")?, row.get(self.id())?));
         }
         Ok(changed)
     }
 
-    fn columns(&self) -> Vec<&'static str> {
-        let rest = (!self.looked_up.contains(&self.id)).then_some(self.id);
-        self.looked_up.iter().copied().chain(rest).collect()
+    fn id(&self) -> &'static str {
+        self.columns.last().copied().unwrap_or("tenant_id")
     }
 
     fn lateral(&self) -> (String, String) {
-        let Self { change, table, id, .. } = self;
-        let condition = |column: &&str| match self.looked_up.contains(column) {
-            true => format!("{column} = v_{column}"),
-            false => format!("({column} = v_{column}) IS TRUE"),
-        };
-        let columns = self.columns();
-        let names: Vec<_> = columns.iter().map(|column| format!("v_{column}")).collect();
-        let conditions: Vec<_> = columns.iter().map(condition).collect();
+        let Self { change, table, columns } = self;
+        let (key, id) = (columns.join(", "), self.id());
+        let asked: Vec<_> = columns.iter().map(|column| format!("v_{column}")).collect();
+        let asked = asked.join(", ");
         let head = format!("{change} WHERE ctid = ANY (ARRAY(SELECT found.ctid FROM (VALUES ");
         let end = format!(
-            ") AS v ({}) CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE {} OFFSET 0) AS found)) \
-             RETURNING tenant_id, {id}",
-            names.join(", "),
-            conditions.join(" AND ")
+            ") AS v (v_tenant, {asked}) CROSS JOIN LATERAL (SELECT ctid FROM {table} \
+             WHERE tenant_id = v_tenant AND ({key}) >= ({asked}) AND ({key}) <= ({asked}) OFFSET 0) \
+             AS found)) RETURNING tenant_id, {id}"
         );
         (head, end)
     }
 
     /// SQLite looks such rows up by an index only when they come out of a plain SELECT.
     fn plain(&self) -> (String, String) {
-        let columns = self.columns().join(", ");
-        let head = format!("{} WHERE ({columns}) IN (SELECT * FROM (VALUES ", self.change);
-        (head, format!(") AS listed) RETURNING tenant_id, {}", self.id))
+        let key = self.columns.join(", ");
+        let head = format!("{} WHERE (tenant_id, {key}) IN (SELECT * FROM (VALUES ", self.change);
+        (head, format!(") AS listed) RETURNING tenant_id, {}", self.id()))
     }
 }
 
 /// Reads the rows with these keys: `select` ends with a condition, and the keys' columns lead an
-/// index. Planned like [`ByKey`]. A key that is there twice gives its rows once on SQLite only.
+/// index. The list leads, as in [`ByKey`]. No key may be there twice.
 pub(crate) async fn looked_up(
     on: &impl ConnectionTrait,
     select: &str,

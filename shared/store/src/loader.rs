@@ -288,11 +288,15 @@ async fn states(on: &Look, contacts: Vec<Vec<Value>>) -> Result<Contacts, StoreE
 
 /// At most 256 rows of each contact, in order. The list leads, and each contact is looked up by
 /// itself: this is planned while the inbox is empty and must serve when a million rows come at once.
+/// A contact's rows are a range of the only index that goes on with contact and id.
 const INBOX: (&str, &str) = (
     "SELECT i.* FROM (VALUES ",
     ") AS v (v_tenant, v_contact) CROSS JOIN LATERAL \
      (SELECT tenant_id, contact_id, id, kind, ref, body, lane, created_at FROM inbox \
-     WHERE tenant_id = v_tenant AND contact_id = v_contact ORDER BY lane, id LIMIT 256) AS i",
+     WHERE tenant_id = v_tenant \
+     AND (contact_id, id) >= (v_contact, '00000000-0000-0000-0000-000000000000'::uuid) \
+     AND (contact_id, id) <= (v_contact, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) \
+     ORDER BY lane, id LIMIT 256) AS i",
 );
 
 /// The same for SQLite, which knows no LATERAL.

@@ -151,6 +151,8 @@ async fn work(store: &Store, shops: &[Shop], asked: &[(TenantId, ContactId)]) {
     for shop in shops {
         let claimed = shop.claim_some(20, 60).await;
         assert_eq!(claimed.len(), 20);
+        // Nothing more is ready, however much waits for tomorrow, here and with the others.
+        assert!(shop.claim_some(20, 60).await.is_empty());
         shop.dot(&claimed, 60).await;
         let ends = claimed.iter().map(|one| finished(one, SendOutcome::Sent)).collect();
         assert!(store.delivery().finish(ends).await.unwrap().into_iter().all(|held| held));

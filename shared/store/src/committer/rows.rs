@@ -131,12 +131,8 @@ pub(super) async fn inbox_done(tx: &Tx, commits: &Commits<'_>) -> Result<HashSet
     Ok(asked.into_values().collect())
 }
 
-const INBOX_DONE: ByKey = ByKey {
-    change: "DELETE FROM inbox",
-    table: "inbox",
-    looked_up: &["tenant_id", "contact_id"],
-    id: "id",
-};
+const INBOX_DONE: ByKey =
+    ByKey { change: "DELETE FROM inbox", table: "inbox", columns: &["contact_id", "id"] };
 
 pub(super) async fn events(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreError> {
     let mut rows = Vec::new();
@@ -305,16 +301,18 @@ pub(super) async fn timers(tx: &Tx, commits: &Commits<'_>) -> Result<(), StoreEr
     of_timers("DELETE FROM timer", tx, cancel).await
 }
 
+/// How often a timer is looked for that is not there.
+const TIMER_ROUNDS: u32 = 3;
+
 /// Whoever pauses or resumes the journey changes rows at the same time: what was not found is looked
-/// for once more, as it was left.
+/// for again, as it was left.
 async fn of_timers(
     change: &'static str,
     tx: &Tx,
     mut rows: Vec<(TenantId, RunId)>,
 ) -> Result<(), StoreError> {
-    let by_key =
-        ByKey { change, table: "timer", looked_up: &["tenant_id", "run_id"], id: "run_id" };
-    for _ in 0..2 {
+    let by_key = ByKey { change, table: "timer", columns: &["run_id"] };
+    for _ in 0..TIMER_ROUNDS {
         let keys = rows.iter().map(|(tenant, run)| vals![tenant.0, run.0]).collect();
         let changed = by_key.run(tx, keys).await?;
         rows.retain(|(tenant, run)| !changed.contains(&(*tenant, run.0)));

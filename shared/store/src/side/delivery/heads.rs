@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use parcours_domain::{TenantId, Timestamp, Weight};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::DeliveryDoor;
 use crate::{
@@ -129,21 +129,28 @@ pub(super) async fn exhaust(
     // Whoever adds a row to the lane waits here, or has committed and is seen below.
     let head = Sql::new("SELECT ready_at FROM send_head WHERE tenant_id = $1 AND lane = $2", key);
     let Some(head) = head.lock(tx, "FOR UPDATE").one(tx).await? else { return Ok(()) };
-    // Nothing queued is earlier than the head.
-    let queued = "FROM send_queue WHERE tenant_id = $1 AND lane = $2 AND phase = 0 \
-                  AND not_before >= $4 AND expires_at > $3";
+    // Nothing queued is earlier than the head. As in a claim, PostgreSQL is left one index.
+    let of_lane = match tx.get_database_backend() {
+        DbBackend::Postgres => {
+            "tenant_id = $1 AND (lane, phase, not_before) >= ($2, 0, $4) \
+             AND (lane, phase) <= ($2, 0)"
+        }
+        _ => "tenant_id = $1 AND lane = $2 AND phase = 0 AND not_before >= $4",
+    };
+    let queued = format!("FROM send_queue WHERE {of_lane} AND expires_at > $3");
     let ready_at: i64 = head.get("ready_at")?;
-    let of_lane = || vals![tenant.0, lane, ms(now), ready_at];
+    let values = || vals![tenant.0, lane, ms(now), ready_at];
     let gone = format!(
         "DELETE FROM send_head WHERE tenant_id = $1 AND lane = $2 AND NOT EXISTS (SELECT 1 {queued})"
     );
-    if Sql::new(&gone, of_lane()).run(tx).await? == 0 {
+    if Sql::new(&gone, values()).run(tx).await? == 0 {
         // What was there may have been claimed or ended meanwhile: then the head stays as it is.
         let raised = format!(
-            "UPDATE send_head SET ready_at = coalesce((SELECT min(not_before) {queued}), ready_at) \
+            "UPDATE send_head SET ready_at = coalesce((SELECT not_before {queued} \
+             ORDER BY lane, phase, not_before LIMIT 1), ready_at) \
              WHERE tenant_id = $1 AND lane = $2"
         );
-        Sql::new(&raised, of_lane()).run(tx).await?;
+        Sql::new(&raised, values()).run(tx).await?;
     }
     Ok(())
 }
