@@ -25,11 +25,21 @@ const ASKED: usize = 60;
 
 /// Fills a brand by SQL.
 async fn fill(place: &TempPlace, brand: TenantId) {
-    let tenant = format!("'{}'::uuid", brand.0);
+    for statement in filled_contacts(brand).into_iter().chain(filled_queues(brand)) {
+        execute(place, &statement).await;
+    }
+}
+
+/// A brand as SQL, of all its contacts, and a contact's id.
+fn named(brand: TenantId) -> [String; 3] {
     let of = format!("FROM generate_series(1, {CONTACTS}) AS i");
-    let id = format!("md5('{}' || i)::uuid", brand.0);
+    [format!("'{}'::uuid", brand.0), of, format!("md5('{}' || i)::uuid", brand.0)]
+}
+
+fn filled_contacts(brand: TenantId) -> Vec<String> {
+    let [tenant, of, id] = named(brand);
     let hash = "decode(md5(i::text) || md5(i::text), 'hex')";
-    for statement in [
+    vec![
         format!(
             "INSERT INTO contact (tenant_id, id, shard, handle, created_at) \
              SELECT {tenant}, {id}, 0, decode(md5(i::text), 'hex'), 0 {of}"
@@ -66,6 +76,12 @@ async fn fill(place: &TempPlace, brand: TenantId) {
              1, 'waiting', 'wait', 0 {of}",
             brand.0
         ),
+    ]
+}
+
+fn filled_queues(brand: TenantId) -> Vec<String> {
+    let [tenant, of, id] = named(brand);
+    vec![
         format!(
             "INSERT INTO timer (tenant_id, contact_id, run_id, journey, shard, seq, due_at, held) \
              SELECT {tenant}, {id}, {id}, 'old', i % 16, 1, {}, 0 {of}",
@@ -84,9 +100,7 @@ async fn fill(place: &TempPlace, brand: TenantId) {
             START.as_millis() + 86_400_000_000,
             brand.0
         ),
-    ] {
-        execute(place, &statement).await;
-    }
+    ]
 }
 
 /// Rows that were read, by table: by scanning it, and by its indexes.
