@@ -17,7 +17,6 @@ use crate::{
     report::Table,
     server::Server,
     traffic::{self, Person},
-    watch::resident,
 };
 
 /// Contacts that only warm up.
@@ -40,11 +39,11 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     brands::follow(&mut brands, &server.url);
     brands::send(args, &brands, warm, traffic::viewed).await?;
     all_left(&brands).await?;
-    let empty = resident(server.pids[0]).context("the server is gone")?;
-    let first = active(args, &brands, one, server.pids[0]).await?;
+    let empty = server.resident()?;
+    let first = active(args, &brands, one, &server).await?;
     all_left(&brands).await?;
-    let left = resident(server.pids[0]).context("the server is gone")?;
-    let second = active(args, &brands, two, server.pids[0]).await?;
+    let left = server.resident()?;
+    let second = active(args, &brands, two, &server).await?;
 
     let mut table = Table::default();
     table.place(args);
@@ -75,12 +74,12 @@ async fn active(
     args: &Args,
     brands: &[Brand],
     people: &[Person],
-    server: u32,
+    server: &Server,
 ) -> anyhow::Result<Active> {
     let (wanted, began) = (people.len() as u64, Instant::now());
     brands::send(args, brands, people, traffic::viewed).await?;
     let live = live(brands).await?;
-    let resident = resident(server).context("the server is gone")?;
+    let resident = server.resident()?;
     if live < wanted * 9 / 10 {
         bail!(
             "only {live} of {wanted} contacts are active: activating them took {:?}, and the first \

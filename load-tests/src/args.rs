@@ -87,6 +87,9 @@ pub struct Args {
     /// is recognised by is as large then for few contacts as for many.
     #[arg(long, default_value_t = 0, requires = "postgres")]
     pub event_keys: usize,
+    /// For how many contacts each worker has room in memory; the server's default without it.
+    #[arg(long)]
+    active_contacts: Option<u32>,
     /// Inbox rows of mass work (bulk); passes through each queue (churn).
     #[arg(long, default_value_t = 1_000_000)]
     pub rows: usize,
@@ -125,6 +128,21 @@ impl Args {
             (None, Scenario::Rolling) => 3,
             (None, _) => 0,
         }
+    }
+
+    /// For how many contacts a worker has room in memory, if that is not its own affair: what is to
+    /// be seen leaving leaves soon.
+    pub const fn active_contacts(&self) -> Option<u32> {
+        match (self.active_contacts, self.scenario) {
+            (None, Scenario::Actors | Scenario::Pending) => Some(0),
+            (said, _) => said,
+        }
+    }
+
+    /// The processes for people, when there are several.
+    pub fn processes(&self) -> String {
+        let redis = if self.redis.is_some() { "with" } else { "without" };
+        format!("gateway, delivery, consent, workers: {}; {redis} Redis", self.workers())
     }
 
     /// The database's name for people.

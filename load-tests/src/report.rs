@@ -8,6 +8,7 @@ use crate::{
     args::Args,
     plot::Panel,
     samples::{Figures, Samples},
+    server::Memory,
     watch::Reading,
 };
 
@@ -35,6 +36,15 @@ impl Table {
         self.row("  errors", whole.errors.to_string());
         if let Some(error) = samples.first_error() {
             self.row("  first error", error);
+        }
+    }
+
+    /// What each process held when it had nothing to do, and at most since.
+    pub fn memory(&mut self, idle: &[Memory], loaded: &[Memory]) {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        for (idle, loaded) in idle.iter().zip(loaded) {
+            let held = format!("{:.0}, {:.0} MiB", mib(idle.now), mib(loaded.most));
+            self.row(&format!("memory idle, at most: {}", idle.role), held);
         }
     }
 

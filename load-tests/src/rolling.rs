@@ -58,8 +58,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let mut restarts = Vec::new();
     for turn in 0..args.workers() {
         let told = began.elapsed();
-        // The first process is the one that clients speak to; a new worker comes last.
-        server.stop_worker(1).await?;
+        server.stop_worker().await?;
         let ended = began.elapsed();
         server.start_worker(args).await?;
         let listens = began.elapsed();
@@ -102,7 +101,7 @@ async fn owned(server: &Server, workers: usize) -> anyhow::Result<()> {
 /// How many shards each worker holds.
 async fn held(server: &Server) -> anyhow::Result<Vec<u64>> {
     let mut held = Vec::new();
-    for url in server.urls.iter().skip(1) {
+    for url in server.workers() {
         held.push(Api::new(url, "").metric("parcours_shards_held").await?);
     }
     Ok(held)
@@ -121,8 +120,7 @@ fn report(
     };
     let mut table = Table::default();
     table.place(args);
-    let redis = if args.redis.is_some() { "with" } else { "without" };
-    let processes = format!("gateway and delivery; workers: {}; {redis} Redis", args.workers());
+    let processes = args.processes();
     table.row("processes", processes);
     let live = format!("{} batches of {} a second", args.live_rate, args.live_batch);
     table.row("steady load", live);

@@ -27,8 +27,13 @@ const STOP: Duration = Duration::from_secs(60);
 /// Any 32 bytes: the store is thrown away.
 const ROOT_KEY: &str = "6c6f6164206c6f6164206c6f6164206c6f6164206c6f6164206c6f6164206c6f";
 
-/// Roles of a worker; each serves its figures.
-const WORKER: &str = "gateway,worker";
+/// Every process but the workers, when there are several: clients speak to the first.
+const APART: [&str; 3] = ["gateway", "delivery", "consent"];
+const WORKER: &str = "worker";
+/// The one process that is everything.
+const WHOLE: &str = "everything";
+/// How long processes rest before it is said what they hold idle.
+const REST: Duration = Duration::from_secs(3);
 
 /// What the processes of an install know and nobody else.
 const RPC_SECRET: &str = "known-to-the-load-test-alone";
@@ -36,10 +41,6 @@ const RPC_SECRET: &str = "known-to-the-load-test-alone";
 /// A running server.
 pub struct Server {
     processes: Vec<Process>,
-    /// Its process ids: first the one that clients speak to.
-    pub pids: Vec<u32>,
-    /// Where each of them listens.
-    pub urls: Vec<String>,
     /// Where clients speak to it.
     pub url: String,
     /// The install's first admin key; only the first start prints it.
@@ -50,7 +51,19 @@ pub struct Server {
     every: Pids,
 }
 
+/// What a process holds in memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Its role.
+    pub role: &'static str,
+    /// Now.
+    pub now: u64,
+    /// At most until now.
+    pub most: u64,
+}
+
 struct Process {
+    role: &'static str,
     child: Child,
     _stdout: Lines<BufReader<ChildStdout>>,
     pid: u32,
@@ -63,35 +76,29 @@ impl Server {
     pub async fn start(args: &Args) -> anyhow::Result<Self> {
         let data = args.work.join("data");
         std::fs::create_dir_all(&args.work)?;
+        let workers = args.workers();
+        let roles = if workers > 0 { &APART[..] } else { &[WHOLE] };
         let mut processes = Vec::new();
-        let first = (args.workers() > 0).then_some("gateway,delivery,consent");
-        processes.push(Process::start(args, first).await?);
-        for _ in 0..args.workers() {
-            processes.push(Process::start(args, Some(WORKER)).await?);
+        for role in roles.iter().copied().chain(std::iter::repeat_n(WORKER, workers)) {
+            processes.push(Process::start(args, role).await?);
         }
         let first = processes.first().context("nothing was started")?;
         let (url, admin_key) = (first.url.clone(), first.admin_key.clone());
-        let pids = processes.iter().map(|process| process.pid).collect();
-        let urls = processes.iter().map(|process| process.url.clone()).collect();
         let every = Pids::default();
         processes.iter().for_each(|process| every.add(process.pid));
-        Ok(Self { processes, pids, urls, url, admin_key, data, every })
+        Ok(Self { processes, url, admin_key, data, every })
     }
 
-    /// Ends the process in this place in order and waits.
-    pub async fn stop_worker(&mut self, place: usize) -> anyhow::Result<()> {
-        let process = self.processes.remove(place);
-        self.urls.remove(place);
-        self.pids.remove(place);
-        process.stop().await
+    /// Ends the worker that was started first in order and waits.
+    pub async fn stop_worker(&mut self) -> anyhow::Result<()> {
+        let place = self.processes.iter().position(|process| process.role == WORKER);
+        self.processes.remove(place.context("no worker is left")?).stop().await
     }
 
     /// One more worker; waits until it listens.
     pub async fn start_worker(&mut self, args: &Args) -> anyhow::Result<()> {
-        let process = Process::start(args, Some(WORKER)).await?;
+        let process = Process::start(args, WORKER).await?;
         self.every.add(process.pid);
-        self.urls.push(process.url.clone());
-        self.pids.push(process.pid);
         self.processes.push(process);
         Ok(())
     }
@@ -103,8 +110,28 @@ impl Server {
 
     /// What its processes hold in memory, in bytes.
     pub fn resident(&self) -> anyhow::Result<u64> {
-        let each = self.pids.iter().map(|pid| resident(*pid).context("the server is gone"));
-        each.sum()
+        Ok(self.memory()?.iter().map(|memory| memory.now).sum())
+    }
+
+    /// The same once they have rested a little, for each of them.
+    pub async fn at_rest(&self) -> anyhow::Result<Vec<Memory>> {
+        tokio::time::sleep(REST).await;
+        self.memory()
+    }
+
+    /// What each of its processes holds in memory.
+    pub fn memory(&self) -> anyhow::Result<Vec<Memory>> {
+        let of = |process: &Process| {
+            let (now, most) = resident(process.pid).context("the server is gone")?;
+            Ok(Memory { role: process.role, now, most })
+        };
+        self.processes.iter().map(of).collect()
+    }
+
+    /// Where the workers listen that are processes of their own.
+    pub fn workers(&self) -> impl Iterator<Item = &str> {
+        let workers = self.processes.iter().filter(|process| process.role == WORKER);
+        workers.map(|process| process.url.as_str())
     }
 
     /// Ends it in order and waits.
@@ -137,16 +164,15 @@ impl Server {
     /// The metrics pages of all its processes, one after another.
     pub async fn metrics(&self) -> anyhow::Result<String> {
         let mut pages = String::new();
-        for url in &self.urls {
-            pages.push_str(&Api::new(url, "").metrics().await?);
+        for process in &self.processes {
+            pages.push_str(&Api::new(&process.url, "").metrics().await?);
         }
         Ok(pages)
     }
 }
 
 impl Process {
-    /// With every role, or with these.
-    async fn start(args: &Args, roles: Option<&str>) -> anyhow::Result<Self> {
+    async fn start(args: &Args, role: &'static str) -> anyhow::Result<Self> {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -168,9 +194,12 @@ impl Process {
         if let Some(url) = &args.redis {
             command.env("PARCOURS_REDIS_URL", url);
         }
-        if let Some(roles) = roles {
-            command.args(["--roles", roles, "--rpc-listen", "127.0.0.1:0"]);
+        if role != WHOLE {
+            command.args(["--roles", role, "--rpc-listen", "127.0.0.1:0"]);
             command.args(["--rpc-secret", RPC_SECRET]);
+        }
+        if let Some(active) = args.active_contacts() {
+            command.args(["--active-contacts", &active.to_string()]);
         }
         if matches!(args.scenario, Scenario::Actors | Scenario::Pending) {
             // What is freed goes back at once, so that what is resident is what is held.
@@ -183,7 +212,7 @@ impl Process {
         let mut lines = BufReader::new(stdout).lines();
         let spoken = timeout(START, first_lines(&mut lines)).await;
         let (url, admin_key) = spoken.context("the server did not start in a minute")??;
-        Ok(Self { child, _stdout: lines, pid, url, admin_key })
+        Ok(Self { role, child, _stdout: lines, pid, url, admin_key })
     }
 
     async fn stop(mut self) -> anyhow::Result<()> {

@@ -27,7 +27,7 @@ use crate::{
     plot,
     report::{self, Table},
     samples::Samples,
-    server::Server,
+    server::{Memory, Server},
     sql::Sql,
     traffic::Crowd,
     watch::{Reading, Watch},
@@ -50,12 +50,23 @@ struct Sender {
     turn: usize,
 }
 
+/// What the server said of itself, and the system of it.
+struct Seen {
+    /// Its metrics before and after.
+    pages: [String; 2],
+    /// What its processes held before and after.
+    memory: [Vec<Memory>; 2],
+    /// Bytes of PostgreSQL's log, and deadlocks.
+    written: Option<(u64, u64)>,
+}
+
 /// Runs the scenario.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     if args.users == 0 || args.contacts() < args.users * args.brands || args.brands == 0 {
         bail!("every sender needs a contact of every brand: --contacts >= --users x --brands");
     }
     let server = Server::start(args).await?;
+    let idle = server.at_rest().await?;
     let brands = brands::make(&server, args.brands).await?;
     brands::identify(args, &brands, &brands::spread(&brands, 0..args.contacts())).await?;
     let load = Arc::new(Load {
@@ -84,7 +95,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let ended = server.settled().await?;
     let written = logged(sql.as_ref()).await?.zip(log_before);
     let written = written.map(|((now, deadlocks), (before, _))| (now - before, deadlocks));
-    report(args, &load, &readings, (&started, &ended), written)?;
+    let seen = Seen { pages: [started, ended], memory: [idle, server.memory()?], written };
+    report(args, &load, &readings, &seen)?;
     server.stop().await
 }
 
@@ -165,13 +177,8 @@ async fn sent(user: &mut GooseUser, load: Arc<Load>) -> TransactionResult {
     Ok(())
 }
 
-fn report(
-    args: &Args,
-    load: &Load,
-    readings: &[Reading],
-    (started, ended): (&str, &str),
-    written: Option<(u64, u64)>,
-) -> anyhow::Result<()> {
+fn report(args: &Args, load: &Load, readings: &[Reading], seen: &Seen) -> anyhow::Result<()> {
+    let Seen { pages: [started, ended], memory: [idle, loaded], written } = seen;
     let (Some(first), Some(last)) = (readings.first(), readings.last()) else {
         bail!("nothing was measured: --seconds is too short");
     };
@@ -194,9 +201,7 @@ fn report(
         ),
     );
     if args.workers() > 0 {
-        let redis = if args.redis.is_some() { "with" } else { "without" };
-        let processes = format!("gateway and delivery; workers: {}; {redis} Redis", args.workers());
-        table.row("processes", processes);
+        table.row("processes", args.processes());
     }
     table.row("measured", format!("{seconds:.1} s after {} s of warm-up", args.warm_up));
     table.row("durable events/s", format!("{:.0}", found.items as f64 / seconds));
@@ -214,10 +219,11 @@ fn report(
             counted("parcours_messages_ended_total")
         ),
     );
+    table.memory(idle, loaded);
     if args.event_keys > 0 {
         table.row("event keys there before", args.event_keys.to_string());
     }
-    if let Some((bytes, deadlocks)) = written {
+    if let Some((bytes, deadlocks)) = *written {
         let each = bytes / (whole.items.max(1) as u64);
         table.row("PostgreSQL's log, bytes an event", each.to_string());
         table.row("deadlocks", deadlocks.to_string());

@@ -202,11 +202,14 @@ fn cpu_us(pid: u32) -> Option<u64> {
     Some((ticks(11)? + ticks(12)?) * TICK_US)
 }
 
-/// Resident memory of a process, in bytes.
-pub fn resident(pid: u32) -> Option<u64> {
+/// Resident memory of a process, in bytes: now, and at most until now.
+pub fn resident(pid: u32) -> Option<(u64, u64)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    let field = |name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    Some((field("VmRSS:")?, field("VmHWM:")?))
 }
 
 /// Everything that was not idle since the machine started.
@@ -243,7 +246,8 @@ mod tests {
         assert!(spun > 0);
         // The thread has spun for at least some of the time, however busy the machine is.
         assert!(cpu_us(own).unwrap() > before);
-        assert!(resident(own).unwrap() > 100_000);
+        let (now, most) = resident(own).unwrap();
+        assert!(now > 100_000 && most >= now);
         assert!(machine_us() > 0);
         assert!(parent(own).is_some());
     }

@@ -93,6 +93,8 @@ Every setting of a running process, and the only place where its options are nam
   value: {{ $root.Values.settings.traceShare | quote }}
 {{- end }}
 {{- if eq $kind "worker" }}
+- name: PARCOURS_ACTIVE_CONTACTS
+  value: {{ $root.Values.settings.activeContacts | int64 | quote }}
 - name: POD_IP
   valueFrom:
     fieldRef:

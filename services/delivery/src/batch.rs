@@ -115,7 +115,8 @@ pub(crate) async fn work(core: &Arc<Core>, turn: Turn) -> Report {
 async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     let (tenant, lane) = turn.head;
     let day = Day::of(core.clock.now());
-    if let rest_until @ Some(_) = core.days.over_until(tenant, day.0) {
+    let rest_until = core.days.over_until(tenant, day.0);
+    if let rest_until @ Some(_) = rest_until.max(core.templates.rest_until(tenant).await?) {
         return Ok(Report { rest_until, ..Report::default() });
     }
     let ahead = match spend::ahead(core, turn).await {
@@ -155,8 +156,8 @@ async fn turn_of(core: &Arc<Core>, turn: Turn) -> Result<Report, StoreError> {
     let fit = triage(&desk, claimed.into_iter().zip(passes)).await;
     let fit = spend::within(&desk, (turn.head, day), ahead, fit).await?;
     let gave_back = rate.is_some() && fit.len() < count as usize;
-    let rest_until = core.days.over_until(tenant, day.0);
     let appetite = senders(&desk, tenant, brand, fit).await?;
+    let rest_until = core.days.over_until(tenant, day.0).max(core.templates.over_until(tenant));
     Ok(Report { claimed: taken, more: taken == count, rest_until, gave_back, appetite })
 }
 

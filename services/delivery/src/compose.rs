@@ -9,6 +9,7 @@ use std::{
 
 use parcours_content::Renderer;
 use parcours_domain::MessageClass;
+use parcours_kit::CpuMeter;
 use parcours_store::StoreError;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -46,9 +47,12 @@ pub(crate) async fn letters(
         }
     }
     let most = desk.core.config.render_most;
-    let house = Arc::clone(house);
-    let compose = move |order: &Order| letter::compose(&house, order);
+    let (tenant, house) = (house.tenant, Arc::clone(house));
+    let cpu = Arc::new(CpuMeter::default());
+    let meter = Arc::clone(&cpu);
+    let compose = move |order: &Order| letter::compose(&house, order, &meter);
     let written = write_all(&desk.core.renders, most, orders, compose).await;
+    desk.core.templates.charge(tenant, cpu.used()).await?;
     let mut ready = Vec::with_capacity(written.len());
     for ((ticket, judged, permit), letter) in waiting.into_iter().zip(written) {
         match letter {

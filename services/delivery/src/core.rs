@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 
 use crate::{
     board::Board, budget::Purse, catalogue::Catalogue, config::DeliveryConfig, days::Days,
-    doors::Doors, gate::Gate, pace::Paces, pool::Pools, recorder::Recorder, warm_up::WarmUps,
+    doors::Doors, gate::Gate, pace::Paces, pool::Pools, recorder::Recorder,
+    templates::TemplateTime, warm_up::WarmUps,
 };
 
 /// Shared by the dispatcher and every batch.
@@ -27,6 +28,7 @@ pub(crate) struct Core {
     pub paces: Paces,
     pub days: Days,
     pub warm_ups: WarmUps,
+    pub templates: TemplateTime,
     pub catalogue: Catalogue,
     pub gate: Gate,
     pub recorder: Recorder,
@@ -65,6 +67,7 @@ impl Core {
             paces: Paces::default(),
             days: Days::new(store.clone()),
             warm_ups: WarmUps::new(store.clone()),
+            templates: TemplateTime::new(store.clone()),
         }
     }
 

@@ -28,7 +28,7 @@ pub(crate) const REST_MOST: Duration = Duration::from_secs(10);
 const EXPIRE_MOST: u64 = 1_000;
 /// How often messages whose time is over are looked for, in product time or machine time.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
-/// How long the weights of brands are believed.
+/// How long the weights of brands and their templates' shares are believed.
 const WEIGHTS_BELIEVED: Duration = Duration::from_secs(10);
 /// For so long the heads are believed before they are made from the queue again.
 const HEADS_BELIEVED: Duration = Duration::from_secs(3_600);
@@ -134,6 +134,7 @@ impl Loop {
         self.passed_over = false;
         if self.weighed_at.is_none_or(|at| at.elapsed() >= WEIGHTS_BELIEVED) {
             self.rounds.weigh(self.core.door.weights().await?);
+            self.core.templates.learn(self.core.door.template_shares().await?);
             self.weighed_at = Some(Instant::now());
         }
         for head in self.core.door.heads(now).await? {

@@ -14,6 +14,7 @@ use parcours_domain::{
     EmailAddress, Handle, MessageClass, MessageId, Name, SendOutcome, TenantId, Timestamp,
     hash::MacKey, value::Properties,
 };
+use parcours_kit::CpuMeter;
 
 use crate::{
     mail::{
@@ -98,13 +99,13 @@ impl From<RenderError> for Unfit {
     }
 }
 
-/// Makes the letter. Never panics: a panic inside is a failed message.
-pub(crate) fn compose(house: &House, order: &Order) -> Result<Letter, Unfit> {
-    catch_unwind(AssertUnwindSafe(|| write(house, order)))
+/// Makes the letter; what its template uses is metered. Never panics: a panic inside is a failed message.
+pub(crate) fn compose(house: &House, order: &Order, meter: &CpuMeter) -> Result<Letter, Unfit> {
+    catch_unwind(AssertUnwindSafe(|| write(house, order, meter)))
         .unwrap_or_else(|_| Err(Unfit::failed("template_panicked")))
 }
 
-fn write(house: &House, order: &Order) -> Result<Letter, Unfit> {
+fn write(house: &House, order: &Order, meter: &CpuMeter) -> Result<Letter, Unfit> {
     let House { brand, sender, link_key: (version, key), tenant, .. } = house;
     let urls = MessageUrls {
         base_url: brand.base_url(),
@@ -114,15 +115,10 @@ fn write(house: &House, order: &Order) -> Result<Letter, Unfit> {
         handle: order.handle,
         clicks: brand.clicks == Switch::On,
     };
-    let rendered = order.renderer.render(
-        &RenderData {
-            contact: &order.contact,
-            run: &order.run,
-            brand: &brand.fields(),
-            message: &message_fields(order),
-        },
-        &urls,
-    )?;
+    let (brands, messages) = (brand.fields(), message_fields(order));
+    let data =
+        RenderData { contact: &order.contact, run: &order.run, brand: &brands, message: &messages };
+    let rendered = meter.measure(|| order.renderer.render(&data, &urls))?;
     let is_test = order.class == MessageClass::Test;
     let domain = sender.envelope_domain();
     let message_id = format!("<{}@{domain}>", order.message);

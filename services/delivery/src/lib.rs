@@ -37,6 +37,7 @@ mod relay;
 mod rounds;
 pub mod settings;
 mod spend;
+mod templates;
 mod told;
 mod transport;
 mod urls;

@@ -14,7 +14,7 @@ use parcours_domain::{
     value::Properties,
 };
 use parcours_journey::document::{BrandDocument, TopicDocument};
-use parcours_kit::Problem;
+use parcours_kit::{CpuMeter, Problem};
 use parcours_store::{ContactView, Store};
 use parcours_wire::http::template::{FieldView, OutlookView};
 
@@ -54,6 +54,8 @@ pub struct Shown {
     pub fields: Vec<FieldView>,
     /// What is worth a second look.
     pub warnings: Vec<String>,
+    /// What the template has used of a processor.
+    pub cpu: Duration,
 }
 
 /// Links that lead to their targets and act on nothing.
@@ -77,9 +79,11 @@ pub async fn show(show: Show, place: OwnedSemaphorePermit) -> Shown {
     let show = Arc::new(show);
     let work = Arc::clone(&show);
     let fields = explained(&show);
+    let cpu = Arc::new(CpuMeter::default());
+    let meter = Arc::clone(&cpu);
     let task = tokio::task::spawn_blocking(move || {
         let _place = place;
-        rendered(&work)
+        meter.measure(|| rendered(&work))
     });
     let rendered = match tokio::time::timeout(RENDER_MOST, task).await {
         Ok(Ok(Ok(rendered))) => Ok(rendered),
@@ -89,7 +93,7 @@ pub async fn show(show: Show, place: OwnedSemaphorePermit) -> Shown {
         Err(_) => Err("template_stalled".to_owned()),
     };
     let warnings = rendered.as_ref().map(warnings).unwrap_or_default();
-    Shown { rendered, fields, warnings }
+    Shown { rendered, fields, warnings, cpu: cpu.used() }
 }
 
 fn with_data<T>(show: &Show, work: impl FnOnce(&RenderData<'_>) -> T) -> T {

@@ -1,7 +1,9 @@
 //! Refusals because of a brand's quota, each with its code and counted: everything but events, which
 //! [`crate::admission`] has.
 
-use parcours_domain::{Millis, Name, Timestamp};
+use std::time::{Duration, Instant};
+
+use parcours_domain::{CpuShare, Millis, Name, Timestamp};
 use parcours_kit::{Problem, telemetry::metrics};
 use parcours_store::{StoreError, TenantStore};
 
@@ -53,4 +55,41 @@ pub async fn may_send(store: &TenantStore, now: Timestamp) -> Result<(), Problem
         "the brand may send {most} messages a day (UTC), and has; journeys' messages wait for the next"
     );
     Err(Problem::new(429, "sends_quota", "Too many messages today", detail).retry_after(seconds))
+}
+
+/// Whether the brand's templates may be rendered now, and the share of a processor that they have, if
+/// it is limited.
+///
+/// # Errors
+/// 429 until they may; 503.
+pub async fn may_render(store: &TenantStore) -> Result<Option<CpuShare>, Problem> {
+    let of_store = |error: StoreError| failure::of_store(&error);
+    let Some(share) = store.quotas().await.map_err(of_store)?.template_cpu else { return Ok(None) };
+    let rest = store.charge_templates(share, Duration::ZERO, Instant::now()).await;
+    let rest = rest.map_err(of_store)?;
+    if rest.is_zero() {
+        return Ok(Some(share));
+    }
+    count("templates", 1);
+    let seconds = u32::try_from(rest.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+    let detail = format!(
+        "the brand's templates may take {} % of a core, and have taken it for now; messages wait",
+        share.percent()
+    );
+    Err(Problem::new(429, "templates_quota", "Templates took too long", detail)
+        .retry_after(seconds))
+}
+
+/// They have used so much.
+///
+/// # Errors
+/// 503.
+pub async fn rendered(
+    store: &TenantStore,
+    share: Option<CpuShare>,
+    used: Duration,
+) -> Result<(), Problem> {
+    let Some(share) = share else { return Ok(()) };
+    let charged = store.charge_templates(share, used, Instant::now()).await;
+    charged.map(|_| ()).map_err(|error| failure::of_store(&error))
 }

@@ -5,8 +5,11 @@
 
 mod support;
 
-use parcours_domain::TenantId;
+use std::time::{Duration, Instant};
+
+use parcours_domain::{CpuShare, TenantId};
 use parcours_store::{KeyKind, KeyScope};
+use parcours_testkit::store::temp_contact;
 use serde_json::{Value as Json, json};
 use support::{Client, Desk, NOW, call};
 
@@ -82,7 +85,8 @@ async fn the_install_has_a_quota_for_brands_without_one_of_their_own() {
 #[actix_web::test]
 async fn a_brand_reads_its_quotas_and_only_those_above_it_set_them() {
     let (desk, app, own, other) = two_brands().await;
-    let wanted = json!({"events": "5/s burst 50", "contacts": 7, "sends_per_day": 9});
+    let wanted =
+        json!({"events": "5/s burst 50", "contacts": 7, "sends_per_day": 9, "template_cpu": 20});
     let own_put = call("PUT", "/v1/quotas").key(&own).json(&wanted).send(&app).await;
     own_put.is_problem(403, "reach_required");
     let set_now = set(&desk, &app, &wanted).await;
@@ -96,6 +100,8 @@ async fn a_brand_reads_its_quotas_and_only_those_above_it_set_them() {
     };
     bad(json!({"events": "often"})).send(&app).await.is_problem(422, "invalid_value");
     bad(json!({"contacts": -1})).send(&app).await.is_problem(400, "wrong_type");
+    bad(json!({"template_cpu": 0})).send(&app).await.is_problem(422, "invalid_value");
+    bad(json!({"template_cpu": 6401})).send(&app).await.is_problem(422, "invalid_value");
     bad(json!({"storage": 1})).send(&app).await.is_problem(400, "unknown_field");
     assert_eq!(shown(&own).await, set_now, "nothing of them was set");
 }
@@ -155,6 +161,34 @@ async fn one_journey_more_is_refused_and_an_archived_one_makes_room() {
     turn("two", "resume").send(&app).await.is(200);
     let shown = call("GET", "/v1/quotas").key(&own).send(&app).await.is(200);
     assert_eq!(shown["used"]["journeys"], 2);
+}
+
+#[actix_web::test]
+async fn previews_take_of_the_share_of_templates() {
+    let (desk, app, own, other) = two_brands().await;
+    set(&desk, &app, &json!({"template_cpu": 1})).await;
+    let contact = temp_contact(&desk.store.for_tenant(desk.tenant), "anna").await.unwrap();
+    // As much as one rendering may take.
+    let source = "apiVersion: parcours/v1\nkind: Template\nname: hello\nlanguage: en\nsubject: Hello\n\
+                  html: |\n  {% for a in run.items %}{% for b in run.items %}{% endfor %}{% endfor %}\n";
+    let preview = |key: &str| {
+        let data = json!({"items": vec![1; 1_000]});
+        let wanted = json!({"contact": contact.0, "source": source, "data": data});
+        call("POST", "/v1/templates/hello/preview").key(key).json(&wanted)
+    };
+    preview(&own).send(&app).await.is(200);
+    // What a second brings is no longer all there.
+    let (store, share) = (desk.store.for_tenant(desk.tenant), CpuShare::new(1).unwrap());
+    let second = Duration::from_millis(10);
+    assert!(!store.charge_templates(share, second, Instant::now()).await.unwrap().is_zero());
+    store.charge_templates(share, 80 * second, Instant::now()).await.unwrap();
+    let refused = preview(&own).send(&app).await;
+    refused.is_problem(429, "templates_quota");
+    let seconds: u32 = refused.header("retry-after").parse().unwrap();
+    assert!(seconds >= 79, "{seconds}");
+    preview(&other).send(&app).await.is_problem(404, "not_found");
+    set(&desk, &app, &json!({})).await;
+    preview(&own).send(&app).await.is(200);
 }
 
 #[actix_web::test]

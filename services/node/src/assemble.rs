@@ -92,7 +92,9 @@ impl Node {
             if let Some(common) = &common {
                 parts.timers = common.timers();
             }
-            Some(Worker::start_with(WorkerConfig::default(), parts).await?)
+            let active_contacts = config.active_contacts;
+            let config = WorkerConfig { active_contacts, ..WorkerConfig::default() };
+            Some(Worker::start_with(config, parts).await?)
         } else {
             None
         };

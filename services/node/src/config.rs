@@ -39,6 +39,8 @@ pub struct NodeConfig {
     pub traces: Option<TraceSettings>,
     /// How many events a brand may bring that has no quota of its own; none: any number.
     pub events: Option<Rate>,
+    /// For how many contacts a worker has room in memory.
+    pub active_contacts: usize,
     /// Whether /mailbox is served.
     pub mailbox_page: bool,
     /// The product clock stands at this moment in a new install (the demo); otherwise it is real.
@@ -84,6 +86,7 @@ impl NodeConfig {
             guesses: GuessLimits { rate: args.link_guesses, proxies: args.trusted_proxies },
             traces: traces(args)?,
             events: args.events_quota.rate(None),
+            active_contacts: usize::try_from(args.active_contacts)?,
             mailbox_page: args.mailbox_page,
             product_clock_start: None,
             catching_up: false,

@@ -76,7 +76,26 @@ pub(crate) struct Limits {
     /// Inputs drained from the mailbox and not yet in a cycle.
     pub pending: usize,
     /// Machine time after which an idle actor leaves.
-    pub idle: Duration,
+    pub idle: Idle,
+}
+
+/// How long a contact stays in memory without an event: to take it in again costs about as much as
+/// what it does then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Idle {
+    /// While at most `room` contacts are in memory.
+    pub in_room: Duration,
+    /// While there are more.
+    pub crowded: Duration,
+    /// For how many there is room.
+    pub room: usize,
+}
+
+impl Idle {
+    /// How long one may rest that comes to rest beside so many.
+    pub(crate) const fn beside(self, live: usize) -> Duration {
+        if live > self.room { self.crowded } else { self.in_room }
+    }
 }
 
 impl ContactActor {
@@ -128,7 +147,7 @@ impl ContactActor {
         if (gone || bulk_only) && self.leave(&registry, ctx) {
             return;
         }
-        self.idle = Some(ctx.run_later(self.limits.idle, |actor, ctx| {
+        self.idle = Some(ctx.run_later(self.limits.idle.beside(registry.live()), |actor, ctx| {
             actor.idle = None;
             if let Some(registry) = actor.registry.upgrade() {
                 actor.leave(&registry, ctx);

@@ -28,8 +28,12 @@ pub struct WorkerConfig {
     pub in_flight_max: usize,
     /// Of these, timers.
     pub timers_in_flight_max: usize,
-    /// Machine time after which an idle contact leaves memory.
+    /// Machine time after which an idle contact leaves memory, while there is room for it.
+    pub idle_in_room: Duration,
+    /// The same once there are more contacts in memory than there is room for.
     pub idle_passivate: Duration,
+    /// For how many contacts there is room; an active one takes about 2 kB.
+    pub active_contacts: usize,
     /// Period of the timer sweep and of the inbox sweep, machine time.
     pub sweep_period: Duration,
     /// Period in which published documents are compared with those in memory, machine time.
@@ -47,7 +51,9 @@ impl Default for WorkerConfig {
             mailbox: 1_024,
             in_flight_max: 50_000,
             timers_in_flight_max: 10_000,
+            idle_in_room: Duration::from_secs(900),
             idle_passivate: Duration::from_secs(30),
+            active_contacts: 100_000,
             sweep_period: Duration::from_secs(1),
             plans_period: Duration::from_secs(5),
             repair_period: Duration::from_secs(60),

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    actor::Limits,
+    actor::{Idle, Limits},
     brands::Brands,
     config::{BATCH_CONTACTS, WorkerConfig},
     contact::Deps,
@@ -116,7 +116,12 @@ pub(crate) async fn start_on(
         held,
     });
     let gauge = Gauge::new(config.in_flight_max);
-    let limits = Limits { pending: config.mailbox, idle: config.idle_passivate };
+    let idle = Idle {
+        in_room: config.idle_in_room,
+        crowded: config.idle_passivate,
+        room: config.active_contacts,
+    };
+    let limits = Limits { pending: config.mailbox, idle };
     let lanes = Lanes { live: Gauge::new(config.in_flight_max), bulk: Gauge::new(BATCH_CONTACTS) };
     let registry = Registry::new(
         Arc::clone(&deps),

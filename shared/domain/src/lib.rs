@@ -31,7 +31,7 @@ pub use message::{Channel, MessageClass, SendOutcome};
 pub use name::{Name, StepId};
 pub use nearest::nearest;
 pub use provider::{Provider, Recipients};
-pub use quota::{EventAsk, EventBucket, EventGrant, EventQuota, Quotas, Weight};
+pub use quota::{CpuShare, EventAsk, EventBucket, EventGrant, EventQuota, Quotas, Weight};
 pub use rate::Rate;
 pub use time::{Millis, Timestamp};
 pub use value::Value;

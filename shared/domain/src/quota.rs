@@ -8,7 +8,7 @@
 //! interval` events that were not given back. One request that is larger than the capacity is given
 //! whole out of a full capacity, and what is too much is taken from the time that follows.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use crate::rate::{InvalidRate, Rate};
 
@@ -23,6 +23,8 @@ pub struct Quotas {
     pub journeys: Option<u32>,
     /// The most messages handed to the next hop in a day (UTC, product time); none: any number.
     pub sends_per_day: Option<u32>,
+    /// How much of a processor the rendering of its templates may take; none: any amount.
+    pub template_cpu: Option<CpuShare>,
     /// How much of what brands share in delivery is its, beside the others' weights.
     pub weight: Weight,
 }
@@ -53,6 +55,41 @@ impl Weight {
 impl Default for Weight {
     fn default() -> Self {
         Self(10)
+    }
+}
+
+/// A share of processor time: percent of one core, 1 to 6400.
+///
+/// What is used is told afterwards and moves a moment on, which is never further behind than a second:
+/// whoever has used up what there was waits until that moment. In any time `t` a share of `s` cores
+/// lets `s x (t + 1 s)` through, and what was being worked on when it was used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CpuShare(u16);
+
+impl CpuShare {
+    /// The greatest: 64 cores.
+    pub const MOST: u32 = 6_400;
+    /// How much may be used at once after a pause: what so many microseconds bring.
+    pub const AHEAD_US: i64 = 1_000_000;
+
+    /// 1 to 6400.
+    #[must_use]
+    pub fn new(percent: u32) -> Option<Self> {
+        let percent = u16::try_from(percent).ok()?;
+        (1..=Self::MOST).contains(&u32::from(percent)).then_some(Self(percent))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn percent(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// In how many microseconds the share brings so much processor time.
+    #[must_use]
+    pub fn brings_in_us(self, used: Duration) -> i64 {
+        let us = used.as_nanos().saturating_mul(100).div_ceil(u128::from(self.0) * 1_000);
+        i64::try_from(us).unwrap_or(i64::MAX)
     }
 }
 
@@ -222,6 +259,16 @@ mod tests {
         let install = "5/s".parse().ok();
         assert_eq!(EventQuota::Install.rate(install), install);
         assert_eq!(EventQuota::Unlimited.rate(install), None);
+    }
+
+    #[test]
+    fn a_share_brings_processor_time() {
+        let us = |percent, used| {
+            CpuShare::new(percent).unwrap().brings_in_us(Duration::from_micros(used))
+        };
+        assert_eq!([us(1, 10), us(50, 10), us(100, 10), us(6_400, 640)], [1_000, 20, 10, 10]);
+        assert_eq!(us(300, 1), 1, "never less than it takes");
+        assert_eq!([0, 6_401, u32::MAX].map(CpuShare::new), [None; 3]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod chance;
 pub mod clock;
+pub mod cpu;
 pub mod health;
 pub mod problem;
 pub mod route;
@@ -16,6 +17,7 @@ pub mod traces;
 
 pub use chance::{Chance, OsChance, SeededChance};
 pub use clock::{Clock, ProductClock, machine_now, since_boot};
+pub use cpu::CpuMeter;
 pub use health::Readiness;
 pub use problem::Problem;
 pub use shutdown::{Shutdown, ShutdownTrigger};

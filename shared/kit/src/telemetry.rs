@@ -62,6 +62,7 @@ pub const METRICS: &[(&str, MetricKind, &str)] = &[
     ("parcours_send_queue_oldest_seconds", G, "How long the first message that may leave waits"),
     ("parcours_send_queue_later", G, "Messages that may leave later: planned or deferred"),
     ("parcours_send_queue_leaving", G, "Messages between the final commit and the recorded reply"),
+    ("parcours_template_cpu_seconds", H, "Processor time of the templates of a batch"),
     ("parcours_send_seconds", H, "Time of one transmission"),
     ("parcours_consent_facts_total", C, "Consent facts recorded, by kind"),
     ("parcours_link_guesses_total", C, "Links asked for that are none of ours, by answer"),

@@ -7,7 +7,7 @@ mod side_support;
 
 use std::time::{Duration, Instant};
 
-use parcours_domain::{Day, EventAsk, EventQuota, Quotas, Rate, TenantId, Weight};
+use parcours_domain::{CpuShare, Day, EventAsk, EventQuota, Quotas, Rate, TenantId, Weight};
 use parcours_store::{Backend, IdentityQuery, NO_ROOM, Resolution, Resolved, Store, StoreError};
 use parcours_testkit::store::{derived, temp_brand, temp_store};
 use side_support::*;
@@ -19,6 +19,7 @@ on_both!(
     a_day_of_a_sender_gives_out_its_number_and_no_more,
     beyond_its_quota_a_brand_has_no_new_contacts,
     what_is_used_is_counted,
+    templates_rest_when_they_have_used_their_share,
 );
 
 fn rate(text: &str) -> Rate {
@@ -35,6 +36,7 @@ async fn a_quota_is_what_was_set_last(store: Store) {
         contacts: Some(10),
         journeys: None,
         sends_per_day: Some(u32::MAX),
+        template_cpu: CpuShare::new(CpuShare::MOST),
         weight: Weight::new(100).unwrap(),
     };
     store.admin().set_quotas(one, &set).await.unwrap();
@@ -61,6 +63,30 @@ async fn a_lease_takes_from_its_own_brand_alone(store: Store) {
     assert_eq!(lease(one, 4, 4, 0).await, 4, "what was given back");
     assert_eq!(lease(one, 2, 0, 12).await, 2, "what the time has brought");
     assert_eq!(lease(one, 1, 0, 12).await, 0);
+}
+
+async fn templates_rest_when_they_have_used_their_share(store: Store) {
+    let one = temp_brand(&store, "one").await.unwrap();
+    let other = temp_brand(&store, "other").await.unwrap();
+    let (half, begun) = (CpuShare::new(50).unwrap(), Instant::now());
+    let rest = async |tenant, used_ms, after_ms| {
+        let at = begun + Duration::from_millis(after_ms);
+        let used = Duration::from_millis(used_ms);
+        let rest = store.for_tenant(tenant).charge_templates(half, used, at).await.unwrap();
+        u64::try_from(rest.as_millis()).unwrap()
+    };
+    assert_eq!(rest(one, 0, 0).await, 0);
+    assert_eq!(rest(one, 500, 0).await, 0, "half of a second is there after a pause");
+    assert_eq!(rest(one, 100, 0).await, 200);
+    assert_eq!(rest(one, 50, 0).await, 300, "whoever was rendering adds to it");
+    assert_eq!(rest(other, 0, 0).await, 0, "another brand's is untouched");
+    assert_eq!([rest(one, 0, 299).await, rest(one, 0, 300).await], [1, 0]);
+    assert_eq!(rest(one, 600, 60_000).await, 200, "a pause brings a second's, and no more");
+    // Learnt by senders: only who has a quota.
+    let quotas = Quotas { template_cpu: Some(half), ..Quotas::default() };
+    store.admin().set_quotas(one, &quotas).await.unwrap();
+    let shares = store.delivery().template_shares().await.unwrap();
+    assert_eq!(shares.into_iter().collect::<Vec<_>>(), [(one, half)]);
 }
 
 async fn a_day_gives_out_its_quota_and_no_more(store: Store) {

@@ -23,4 +23,5 @@ mod each_smtp_fault_has_its_row;
 mod no_fact_means_no_message;
 mod only_the_gate_clears;
 mod shares_follow_weights;
+mod templates_keep_to_their_share;
 mod too_long_after_the_final_commit_nothing_is_handed_over;

@@ -1,7 +1,7 @@
 //! What a brand may use. It reads that with a key of its own; only a key above brands sets it.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use parcours_domain::{EventQuota, Quotas, Weight};
+use parcours_domain::{CpuShare, EventQuota, Quotas, Weight};
 use parcours_kit::Problem;
 use parcours_store::TenantStore;
 use parcours_wire::http::quota::{QuotaUseView, QuotasRequest, QuotasView};
@@ -65,11 +65,16 @@ async fn put(
         Weight::new(weight).ok_or_else(|| invalid("weight", detail))
     });
     let weight = weight.transpose()?;
+    let share = wanted.template_cpu.map(|percent| {
+        let detail = format!("`template_cpu` is 1 to {}: percent of one core", CpuShare::MOST);
+        CpuShare::new(percent).ok_or_else(|| invalid("template_cpu", detail))
+    });
     let quotas = Quotas {
         events: events.transpose()?.unwrap_or_default(),
         contacts: wanted.contacts,
         journeys: wanted.journeys,
         sends_per_day: wanted.sends_per_day,
+        template_cpu: share.transpose()?,
         weight: weight.unwrap_or_default(),
     };
     let work = async {
@@ -95,6 +100,7 @@ async fn view(gateway: &Gateway, store: &TenantStore) -> Result<QuotasView, Prob
             contacts: quotas.contacts,
             journeys: quotas.journeys,
             sends_per_day: quotas.sends_per_day,
+            template_cpu: quotas.template_cpu.map(CpuShare::percent),
             weight: (quotas.weight != Weight::default()).then(|| quotas.weight.get()),
         },
         events_in_force: in_force.map(|rate| rate.to_string()),

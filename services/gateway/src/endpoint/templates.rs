@@ -29,6 +29,7 @@ use crate::{
     failure, idempotent,
     preview::{self, Show},
     publish::{self, PublishError},
+    quota,
     reply::{Reply, show},
 };
 
@@ -70,7 +71,13 @@ pub fn routes(config: &mut web::ServiceConfig) {
     tag = "Templates",
     params(("name" = String, Path, description = "The template")),
     request_body = PreviewRequest,
-    responses((status = 200, description = "The message, its merge fields, and whether it would be sent", body = PreviewView), ReadRefusals),
+    responses(
+        (status = 200, description = "The message, its merge fields, and whether it would be sent", body = PreviewView),
+        (status = 429, description = "The brand's templates have used what they may use of a processor; \
+         Retry-After says how long",
+            body = parcours_wire::http::ProblemBody, content_type = "application/problem+json"),
+        ReadRefusals
+    ),
     security(("basic" = []), ("bearer" = []))
 )]
 async fn preview(
@@ -79,6 +86,7 @@ async fn preview(
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let (name, wanted) = (read::<Name>(&name, "name", "a template's name")?, body.value);
+    let share = quota::may_render(&access.store()).await?;
     let place = Arc::clone(&access.gateway.tryouts).acquire_owned().await;
     let place = place.map_err(|_| failure::internal())?;
     let (template, version) = shown_template(&access, &name, &wanted).await?;
@@ -96,6 +104,7 @@ async fn preview(
         now: access.now().to_string(),
     };
     let shown = preview::show(shown, place).await;
+    quota::rendered(&access.store(), share, shown.cpu).await?;
     let topic = (topic_name.as_ref(), topic.as_ref());
     let mut outlook = preview::outlook(store, access.tenant, &contact, topic).await?;
     let (rendered, reason) = match shown.rendered {

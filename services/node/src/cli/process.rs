@@ -90,6 +90,16 @@ pub struct NodeArgs {
         global = true
     )]
     pub events_quota: EventQuota,
+    /// For how many contacts a worker has room in memory, at about 2 kB each: so many stay for 15
+    /// minutes after their last event, those beyond for 30 s.
+    #[arg(
+        long,
+        env = "PARCOURS_ACTIVE_CONTACTS",
+        default_value_t = 100_000,
+        value_name = "COUNT",
+        global = true
+    )]
+    pub active_contacts: u32,
     /// Logs as JSON lines instead of text.
     #[arg(long, env = "PARCOURS_LOG_JSON", global = true)]
     pub log_json: bool,

@@ -43,6 +43,9 @@ pub struct QuotaSetArgs {
     /// The most messages of a day (UTC).
     #[arg(long, value_name = "COUNT")]
     pub sends_per_day: Option<String>,
+    /// How much of a processor the rendering of its templates may take, in percent of one core.
+    #[arg(long, value_name = "PERCENT")]
+    pub template_cpu: Option<String>,
     /// Its weight beside other brands in delivery, 1 to 100; 10 by default.
     #[arg(long, value_name = "WEIGHT")]
     pub weight: Option<String>,

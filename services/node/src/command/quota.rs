@@ -32,9 +32,13 @@ pub async fn quota(node: &NodeArgs, args: &QuotaArgs) -> anyhow::Result<()> {
 }
 
 async fn change(session: &Session, set: &QuotaSetArgs) -> anyhow::Result<QuotasView> {
-    let all = [&set.events, &set.contacts, &set.journeys, &set.sends_per_day, &set.weight];
+    let QuotaSetArgs { events, contacts, journeys, sends_per_day, template_cpu, weight } = set;
+    let all = [events, contacts, journeys, sends_per_day, template_cpu, weight];
     if all.iter().all(|option| option.is_none()) {
-        bail!("name what to set: --events, --contacts, --journeys, --sends-per-day or --weight");
+        bail!(
+            "name what to set: --events, --contacts, --journeys, --sends-per-day, --template-cpu or \
+             --weight"
+        );
     }
     let now: QuotasView = session.client.get(ROUTE).await?;
     let mut quotas: QuotasRequest = now.quotas;
@@ -44,6 +48,7 @@ async fn change(session: &Session, set: &QuotaSetArgs) -> anyhow::Result<QuotasV
     number(&set.contacts, "--contacts", &mut quotas.contacts)?;
     number(&set.journeys, "--journeys", &mut quotas.journeys)?;
     number(&set.sends_per_day, "--sends-per-day", &mut quotas.sends_per_day)?;
+    number(&set.template_cpu, "--template-cpu", &mut quotas.template_cpu)?;
     number(&set.weight, "--weight", &mut quotas.weight)?;
     session.client.put(ROUTE, &quotas).await
 }
@@ -73,6 +78,10 @@ fn text(view: &QuotasView) -> String {
         line("contacts", used.contacts, quotas.contacts),
         line("journeys", used.journeys, quotas.journeys),
         line("sends today (UTC)", used.sends_today, quotas.sends_per_day),
+        quotas.template_cpu.map_or_else(
+            || "templates: any processor time".to_owned(),
+            |percent| format!("templates: {percent} % of a core"),
+        ),
         format!("weight: {}", quotas.weight.unwrap_or(Weight::default().get())),
     ]
     .join("\n")

@@ -23,7 +23,7 @@ struct Bench {
 /// Periods so long that only events move anything.
 fn config() -> WorkerConfig {
     WorkerConfig {
-        idle_passivate: Duration::from_secs(3_600),
+        idle_in_room: Duration::from_secs(3_600),
         sweep_period: Duration::from_secs(3_600),
         plans_period: Duration::from_secs(3_600),
         repair_period: Duration::from_secs(3_600),
@@ -144,7 +144,7 @@ async fn the_worker_as_a_whole_takes_only_so_much() {
 
 #[actix::test]
 async fn an_idle_contact_leaves_memory_and_comes_back_from_the_store() {
-    let config = WorkerConfig { idle_passivate: Duration::ZERO, ..config() };
+    let config = WorkerConfig { idle_in_room: Duration::ZERO, ..config() };
     let bench = Bench::with(config, Double::new()).await;
     bench.accept(1, vec![event("a", "a")]).await;
     while bench.worker.counts().actors > 0 {
@@ -154,6 +154,22 @@ async fn an_idle_contact_leaves_memory_and_comes_back_from_the_store() {
     assert_eq!(bench.double.log(contact(1)), ["a", "b"]);
     assert_eq!(bench.double.inner().loads, 2);
     assert_eq!(bench.worker.counts().actors_died, 0);
+}
+
+#[actix::test]
+async fn contacts_stay_in_memory_while_there_is_room() {
+    let config = WorkerConfig { idle_passivate: Duration::ZERO, active_contacts: 3, ..config() };
+    let bench = Bench::with(config, Double::new()).await;
+    for round in ["a", "b"] {
+        for number in 1..=8 {
+            bench.accept(number, vec![event(&format!("{round}{number}"), round)]).await;
+            while bench.worker.counts().actors > 3 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    // Three stayed for good; the five others came and left twice.
+    assert_eq!(bench.double.inner().loads, 3 + 2 * 5);
 }
 
 #[actix::test]

@@ -75,6 +75,7 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("shard", "made with the install; contacts are given to its shards anew"),
     ("seaql_migrations", "the header names the migrations"),
     ("event_lease", "a moment's matter; elsewhere the brand begins with all that comes at once"),
+    ("template_lease", "likewise"),
     ("outcome_count", "an hour's matter; elsewhere a brand's breaker begins to count anew"),
     ("send_day", "one day's matter; a store that a brand comes into begins the day anew"),
     ("sender_day", "likewise"),
@@ -102,6 +103,7 @@ pub(super) const TABLES: &[Table] = tables! {
     }
     quota of BRAND, key [tenant_id] {
         tenant_id Id, events Text, contacts Int, journeys Int, sends_per_day Int,
+        template_cpu Int,
     }
     brand_sending of BRAND, key [tenant_id] {
         tenant_id Id, weight Int, complaints Int, bounces Int, refusals Int, sample Int, stops Int,

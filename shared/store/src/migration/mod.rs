@@ -52,7 +52,7 @@ enum Besides {
     WallAnew,
 }
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { name: "v1", text: include_str!("v1.sql"), besides: Besides::Storage },
     // Several workers: where each is reached, and whether it is leaving.
     Step { name: "v2", text: include_str!("v2.sql"), besides: Besides::Nothing },
@@ -64,6 +64,8 @@ const STEPS: [Step; 6] = [
     Step { name: "v5", text: include_str!("v5.sql"), besides: Besides::WallAnew },
     // Brands beside one another in delivery: weights and breakers.
     Step { name: "v6", text: include_str!("v6.sql"), besides: Besides::WallAnew },
+    // What brands' templates may use of processors.
+    Step { name: "v7", text: include_str!("v7.sql"), besides: Besides::WallAnew },
 ];
 
 impl MigrationName for Step {
@@ -208,15 +210,16 @@ mod tests {
         let reads = |names: &[&str]| {
             super::reads(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
         };
-        let older: [&[&str]; 4] = [
+        let older: [&[&str]; 5] = [
             &["v1"],
             &["v1", "v2", "v3"],
             &["v1", "v2", "v3", "v4"],
             &["v1", "v2", "v3", "v4", "v5", "v6"],
+            &["v1", "v2", "v3", "v4", "v5", "v6", "v7"],
         ];
         assert!(older.into_iter().all(reads));
         let newer: [&[&str]; 4] =
-            [&[], &["v4"], &["v1", "v9"], &["v1", "v2", "v3", "v4", "v5", "v6", "v7"]];
+            [&[], &["v4"], &["v1", "v9"], &["v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8"]];
         assert!(!newer.into_iter().any(reads));
     }
 }

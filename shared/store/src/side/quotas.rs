@@ -7,10 +7,10 @@
 //! a lease is made, so all gateways together keep one quota; the sum of a day's granted sends never
 //! exceeds the quota of that moment.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parcours_domain::{
-    EventAsk, EventBucket, EventGrant, EventQuota, Name, Quotas, Rate, TenantId, Weight,
+    CpuShare, EventAsk, EventBucket, EventGrant, EventQuota, Name, Quotas, Rate, TenantId, Weight,
 };
 
 use super::{
@@ -31,7 +31,8 @@ pub struct QuotaUse {
     pub sends: u64,
 }
 
-const QUOTAS: &str = "SELECT q.events, q.contacts, q.journeys, q.sends_per_day, s.weight \
+const QUOTAS: &str = "SELECT q.events, q.contacts, q.journeys, q.sends_per_day, \
+     q.template_cpu, s.weight \
      FROM brand b LEFT JOIN quota q ON q.tenant_id = b.tenant_id \
      LEFT JOIN brand_sending s ON s.tenant_id = b.tenant_id WHERE b.tenant_id = $1";
 
@@ -193,6 +194,41 @@ impl TenantStore {
     }
 }
 
+impl TenantStore {
+    /// Tells what the brand's templates have used until `at`, and answers how long they must rest; zero:
+    /// they may be rendered. All processes together keep the share, and mean the same by that moment
+    /// ([`crate::Store::server_micros`]).
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn charge_templates(
+        &self,
+        share: CpuShare,
+        used: Duration,
+        at: Instant,
+    ) -> Result<Duration, StoreError> {
+        let now = self.store.server_micros(at);
+        let tx = self.begin().await?;
+        let row = Sql::new(
+            "INSERT INTO template_lease (tenant_id, taken_to) \
+             VALUES ($1, CAST($2 AS BIGINT) + CAST($3 AS BIGINT)) \
+             ON CONFLICT (tenant_id) DO UPDATE SET taken_to = CASE \
+             WHEN template_lease.taken_to > CAST($2 AS BIGINT) THEN template_lease.taken_to \
+             ELSE CAST($2 AS BIGINT) END + CAST($3 AS BIGINT) RETURNING taken_to",
+            vals![
+                self.tenant().0,
+                now.saturating_sub(CpuShare::AHEAD_US),
+                share.brings_in_us(used)
+            ],
+        )
+        .one(&tx)
+        .await?;
+        tx.commit().await?;
+        let to: i64 = row.ok_or(StoreError::Conflict)?.get("taken_to")?;
+        Ok(Duration::from_micros(u64::try_from(to.saturating_sub(now)).unwrap_or(0)))
+    }
+}
+
 impl AdminDoor {
     /// Sets what a brand may use, in place of what was set before.
     ///
@@ -205,17 +241,19 @@ impl AdminDoor {
         };
         let number = |quota: Option<u32>| quota.map(i64::from);
         let set = Sql::new(
-            "INSERT INTO quota (tenant_id, events, contacts, journeys, sends_per_day) \
+            "INSERT INTO quota (tenant_id, events, contacts, journeys, sends_per_day, template_cpu) \
              SELECT tenant_id, CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS BIGINT), \
-             CAST($5 AS BIGINT) FROM brand WHERE tenant_id = $1 ON CONFLICT (tenant_id) DO UPDATE \
-             SET events = excluded.events, contacts = excluded.contacts, \
-             journeys = excluded.journeys, sends_per_day = excluded.sends_per_day",
+             CAST($5 AS BIGINT), CAST($6 AS BIGINT) FROM brand WHERE tenant_id = $1 \
+             ON CONFLICT (tenant_id) DO UPDATE SET events = excluded.events, \
+             contacts = excluded.contacts, journeys = excluded.journeys, \
+             sends_per_day = excluded.sends_per_day, template_cpu = excluded.template_cpu",
             vals![
                 tenant.0,
                 events,
                 number(quotas.contacts),
                 number(quotas.journeys),
-                number(quotas.sends_per_day)
+                number(quotas.sends_per_day),
+                number(quotas.template_cpu.map(CpuShare::percent))
             ],
         );
         let weight = (quotas.weight != Weight::default()).then(|| i64::from(quotas.weight.get()));
@@ -240,6 +278,13 @@ pub(crate) fn weight_from(row: &Row) -> Result<Weight, StoreError> {
     u32::try_from(weight).ok().and_then(Weight::new).ok_or_else(|| damaged("weight"))
 }
 
+/// The share of a processor in a row, if one was set.
+pub(crate) fn share_from(row: &Row) -> Result<Option<CpuShare>, StoreError> {
+    let Some(percent) = row.get::<Option<i64>>("template_cpu")? else { return Ok(None) };
+    let share = u32::try_from(percent).ok().and_then(CpuShare::new);
+    share.map(Some).ok_or_else(|| damaged("template_cpu"))
+}
+
 fn quotas_from(row: &Row) -> Result<Quotas, StoreError> {
     let number = |column: &'static str| {
         let number = row.get::<Option<i64>>(column)?;
@@ -252,6 +297,7 @@ fn quotas_from(row: &Row) -> Result<Quotas, StoreError> {
         contacts: number("contacts")?,
         journeys: number("journeys")?,
         sends_per_day: number("sends_per_day")?,
+        template_cpu: share_from(row)?,
         weight: weight_from(row)?,
     })
 }

@@ -41,13 +41,14 @@ const fn tenant(name: &'static str, brands: &'static str) -> TenantTable {
 }
 
 /// Every table with rows of brands.
-pub const TENANT_TABLES: [TenantTable; 38] = [
+pub const TENANT_TABLES: [TenantTable; 39] = [
     // Publishing holds the brand and moves its version; halting and making brands is control's.
     tenant("brand", "SELECT, UPDATE (consent_version)"),
     tenant("api_key", ""),
     // What a brand may use is control's to say, never its own.
     tenant("quota", READ),
     tenant("event_lease", KEEP),
+    tenant("template_lease", KEEP),
     tenant("send_day", QUEUE),
     tenant("sender_day", QUEUE),
     // Weights, limits and resets are control's; that a breaker has tripped is written by sending.
@@ -108,6 +109,7 @@ const DOORS: &[Grant] = &[
     grant(Role::Sending, "install", READ),
     grant(Role::Sending, "worker", READ),
     grant(Role::Sending, "brand", READ),
+    grant(Role::Sending, "quota", READ),
     grant(Role::Sending, "send_queue", "SELECT, UPDATE, DELETE"),
     grant(Role::Sending, "send_head", KEEP),
     grant(

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::{BASE64, HEXLOWER};
 use parcours_domain::{
-    ContactId, EventQuota, MessageId, Quotas, TenantId, Timestamp, Weight, breaker::BreakerRules,
-    ids::uuid_v7, shard_of,
+    ContactId, CpuShare, EventQuota, MessageId, Quotas, TenantId, Timestamp, Weight,
+    breaker::BreakerRules, ids::uuid_v7, shard_of,
 };
 use parcours_store::{
     Backend, ClaimOrder, Moments, RootKeySource, Store, StoreConfig,
@@ -49,6 +49,7 @@ pub async fn full_store(backend: Backend) -> Full {
             contacts: Some(1),
             journeys: Some(2),
             sends_per_day: Some(3),
+            template_cpu: CpuShare::new(20),
             weight: Weight::new(7).unwrap(),
         };
         store.admin().set_quotas(tenant, &quotas).await.unwrap();

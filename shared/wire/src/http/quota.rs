@@ -22,6 +22,11 @@ pub struct QuotasRequest {
     /// The most messages of a day (UTC), each attempt counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sends_per_day: Option<u32>,
+    /// How much of a processor the rendering of its templates may take, all processes together, in
+    /// percent of one core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 6400)]
+    pub template_cpu: Option<u32>,
     /// Its weight beside other brands in delivery, 1 to 100; 10 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 100)]

@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use parcours_domain::{TenantId, Timestamp, Weight};
+use parcours_domain::{CpuShare, TenantId, Timestamp, Weight};
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::DeliveryDoor;
 use crate::{
     error::StoreError,
     side::{
-        quotas::weight_from,
+        quotas::{share_from, weight_from},
         sql::{ROWS_MAX, Sql, ms, vals},
     },
     wall::Role,
@@ -62,6 +62,24 @@ impl DeliveryDoor {
         let sql = "SELECT tenant_id, weight FROM brand_sending WHERE weight IS NOT NULL";
         let rows = Sql::new(sql, vec![]).all(&self.db().read(Role::Sending)).await?;
         rows.iter().map(|row| Ok((row.id("tenant_id")?, weight_from(row)?))).collect()
+    }
+
+    /// How much of a processor the templates of brands may take that were given a quota of it.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn template_shares(&self) -> Result<BTreeMap<TenantId, CpuShare>, StoreError> {
+        let sql = "SELECT tenant_id, template_cpu FROM quota WHERE template_cpu IS NOT NULL";
+        let rows = Sql::new(sql, vec![]).all(&self.db().read(Role::Sending)).await?;
+        let mut shares = BTreeMap::new();
+        for row in &rows {
+            shares.extend(
+                share_from(row)?
+                    .map(|share| row.id("tenant_id").map(|id| (id, share)))
+                    .transpose()?,
+            );
+        }
+        Ok(shares)
     }
 
     /// When the next head of a brand that is neither halted nor stopped may have work.
