@@ -43,11 +43,26 @@ struct Load {
     tickets: AtomicUsize,
 }
 
-/// One sender: its part of each brand's contacts; brands take turns.
+/// One sender: its part of the contacts of its brands, which take turns.
 #[derive(Clone)]
 struct Sender {
-    crowds: Vec<Crowd>,
+    crowds: Vec<(usize, Crowd)>,
     turn: usize,
+}
+
+impl Sender {
+    fn new(own: usize, load: &Load) -> Self {
+        let count = load.brands.len();
+        let crowd = |(brand, part)| (brand, Crowd::new((brand, count), part, load.contacts));
+        Self { crowds: parts(own, load.users, count).map(crowd).collect(), turn: 0 }
+    }
+}
+
+/// The brands that sender `own` of `users` sends for, and which part of the contacts of each. A brand has
+/// senders of its own; when there are fewer senders than brands, each has several.
+fn parts(own: usize, users: usize, brands: usize) -> impl Iterator<Item = (usize, (usize, usize))> {
+    let of = move |brand| (own / brands, users.saturating_sub(brand).div_ceil(brands).max(1));
+    (own % brands..brands).step_by(users).map(move |brand| (brand, of(brand)))
 }
 
 /// What the server said of itself, and the system of it.
@@ -62,8 +77,12 @@ struct Seen {
 
 /// Runs the scenario.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
-    if args.users == 0 || args.contacts() < args.users * args.brands || args.brands == 0 {
-        bail!("every sender needs a contact of every brand: --contacts >= --users x --brands");
+    if args.users == 0 || args.brands == 0 {
+        bail!("somebody must send, for some brand: --users and --brands are at least 1");
+    }
+    let apart = args.brands * args.users.div_ceil(args.brands) * args.batch;
+    if args.contacts() < apart {
+        bail!("a batch is about as many contacts as it has events: --contacts is at least {apart}");
     }
     let server = Server::start(args).await?;
     let idle = server.at_rest().await?;
@@ -141,18 +160,17 @@ async fn attack(args: &Args, url: &str, load: &Arc<Load>) -> anyhow::Result<()> 
 /// A sender takes its part of the contacts.
 async fn enrolled(user: &mut GooseUser, load: Arc<Load>) -> TransactionResult {
     let own = load.tickets.fetch_add(1, Ordering::Relaxed) % load.users;
-    let count = load.brands.len();
-    let crowd = |brand| Crowd::new((brand, count), (own, load.users), load.contacts);
-    user.set_session_data(Sender { crowds: (0..count).map(crowd).collect(), turn: own });
+    user.set_session_data(Sender::new(own, &load));
     Ok(())
 }
 
 /// A sender sends one batch.
 async fn sent(user: &mut GooseUser, load: Arc<Load>) -> TransactionResult {
     let Some(sender) = user.get_session_data_mut::<Sender>() else { return Ok(()) };
-    sender.turn = (sender.turn + 1) % load.brands.len();
-    let body = sender.crowds[sender.turn].batch(load.batch);
-    let key = &load.brands[sender.turn].key;
+    sender.turn = (sender.turn + 1) % sender.crowds.len();
+    let (brand, crowd) = &mut sender.crowds[sender.turn];
+    let body = crowd.batch(load.batch);
+    let key = &load.brands[*brand].key;
     let request = user
         .get_request_builder(&GooseMethod::Post, "/v1/batch")?
         .bearer_auth(key)
@@ -249,4 +267,25 @@ fn draw(args: &Args, load: &Load, readings: &[Reading]) -> anyhow::Result<()> {
     plot::write(&args.plot, &heading, &panels, &marks)?;
     println!("plot: {}", args.plot.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_each_brand_has_one_sender() {
+        for (users, brands) in [(32, 20), (20, 20), (3, 20), (40, 20), (7, 1), (1, 1)] {
+            let mut whole = vec![Vec::new(); brands];
+            for (brand, (part, of)) in (0..users).flat_map(|own| parts(own, users, brands)) {
+                whole[brand].push((part, of));
+            }
+            for mut seen in whole {
+                seen.sort_unstable();
+                let expected: Vec<_> = (0..seen.len()).map(|part| (part, seen.len())).collect();
+                assert!(!seen.is_empty());
+                assert_eq!(seen, expected, "{users} senders, {brands} brands");
+            }
+        }
+    }
 }

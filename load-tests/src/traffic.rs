@@ -102,6 +102,7 @@ fn item(text: &mut String, who: Person, now: &str, kind: &str, event: &str) {
 pub struct Crowd {
     people: Vec<Person>,
     in_cart: Vec<bool>,
+    next: usize,
     dice: Dice,
 }
 
@@ -124,14 +125,16 @@ impl Crowd {
     /// These people, of one brand; `turn` tells senders apart.
     pub fn of(people: Vec<Person>, turn: usize) -> Self {
         let seed = turn as u64;
-        Self { in_cart: vec![false; people.len()], people, dice: Dice::new(seed) }
+        Self { in_cart: vec![false; people.len()], people, next: 0, dice: Dice::new(seed) }
     }
 
-    /// A batch of the mix: of a hundred items 90 match no journey, 9 change a run, 1 sends.
+    /// A batch of the mix: of a hundred items 90 match no journey, 9 change a run, 1 sends. People come
+    /// in turn, so a batch is about as many of them as it has items, however many there are in all.
     pub fn batch(&mut self, items: usize) -> String {
         let now = jiff::Timestamp::now().to_string();
         body(0..items, |text, _| {
-            let place = self.dice.below(self.people.len());
+            let place = self.next % self.people.len();
+            self.next = place + 1;
             let who = self.people[place];
             match self.dice.below(100) {
                 0 => receipt(text, who, &now),
