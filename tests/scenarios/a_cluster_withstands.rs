@@ -328,6 +328,11 @@ fn what_a_neighbour_does() {
         more_of_the_others(cluster);
         String::new()
     });
+    cluster.fault("a brand's events panic the handler", |cluster| {
+        let aside = neighbour.panics(cluster);
+        more_of_the_others(cluster);
+        format!("{aside} events set aside, no process ended")
+    });
     cluster.finish();
 }
 

@@ -92,6 +92,8 @@ impl Node {
             if let Some(common) = &common {
                 parts.timers = common.timers();
             }
+            #[cfg(debug_assertions)]
+            crate::planned::panics(&mut parts);
             let active_contacts = config.active_contacts;
             let config = WorkerConfig { active_contacts, ..WorkerConfig::default() };
             Some(Worker::start_with(config, parts).await?)

@@ -12,6 +12,8 @@ pub mod demo;
 mod exit;
 mod maintenance;
 pub mod peers;
+#[cfg(debug_assertions)]
+mod planned;
 mod serve;
 
 pub use cli::Cli;

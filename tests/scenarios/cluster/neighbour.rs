@@ -1,5 +1,5 @@
 //! A brand beside the one under observation that does what a bad neighbour does: its next hop
-//! stands still, its templates never come to an end.
+//! stands still, its templates never come to an end, its events panic the handler.
 
 use parcours_testkit::smtp_sink::{At, Gate, Rule, SmtpSink};
 use parcours_tests::client::{Client, Item};
@@ -13,6 +13,12 @@ const BRAND: &str = "noisy";
 const STANDING: usize = 400;
 /// Messages that loop.
 const LOOPING: usize = 60;
+/// Events that panic the handler.
+const PANICKING: usize = 200;
+/// Their name; workers panic at it because they are told to (see `PANICS_AT`).
+const PANIC: &str = "Panic";
+/// What workers of debug builds are started with, beside a neighbour or not.
+pub const PANICS_AT: (&str, &str) = ("PARCOURS_PANICS_AT", PANIC);
 /// Items in a batch.
 const BATCH: usize = 100;
 /// Things in the list that each of its events brings.
@@ -142,6 +148,17 @@ impl Neighbour {
     pub fn spins(&self, cluster: &mut Cluster) {
         self.sends(cluster, "Spin", LOOPING);
         cluster.until("its messages fail", &ended("failed"), |failed| failed == count(LOOPING));
+    }
+
+    /// Its events panic the handler; returns once each is kept aside, and no worker has ended for it:
+    /// how many.
+    pub fn panics(&self, cluster: &mut Cluster) -> usize {
+        let epochs = cluster.epochs();
+        self.sends(cluster, PANIC, PANICKING);
+        let aside = "SELECT count(*) FROM quarantine WHERE code = 'panic'";
+        cluster.until("its events are set aside", aside, |aside| aside == count(PANICKING));
+        assert_eq!(cluster.epochs(), epochs, "shards changed hands");
+        PANICKING
     }
 }
 

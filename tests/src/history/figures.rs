@@ -11,6 +11,8 @@ pub struct Figures {
     pub sent: usize,
     /// Of these, acknowledged.
     pub acknowledged: usize,
+    /// Events of which their senders were told that they are set aside.
+    pub set_aside: usize,
     /// Requests of which every event was acknowledged.
     pub batches: usize,
     /// Events applied.
@@ -40,7 +42,8 @@ impl History {
     #[must_use]
     pub fn figures(&self) -> Figures {
         let held = &self.held;
-        let acknowledged = |event: &&super::SentEvent| event.answer == Answer::Acknowledged;
+        let answered = |answer| move |event: &&super::SentEvent| event.answer == answer;
+        let acknowledged = answered(Answer::Acknowledged);
         let waits: BTreeSet<&str> = self
             .promises
             .journeys
@@ -51,10 +54,11 @@ impl History {
         let with = |status: &'static str| held.messages.iter().filter(move |m| m.status == status);
         let unknown: BTreeSet<&str> = with("unknown").map(|m| m.id.as_str()).collect();
         let batches: BTreeSet<u64> =
-            self.events.iter().filter(acknowledged).map(|event| event.request).collect();
+            self.events.iter().filter(&acknowledged).map(|event| event.request).collect();
         Figures {
             sent: self.events.len(),
-            acknowledged: self.events.iter().filter(acknowledged).count(),
+            acknowledged: self.events.iter().filter(&acknowledged).count(),
+            set_aside: self.events.iter().filter(answered(Answer::SetAside)).count(),
             batches: batches.len(),
             applied: held.events.len(),
             runs: held.runs.len(),
@@ -92,6 +96,9 @@ impl fmt::Display for Figures {
             "events sent / acknowledged / applied   {:>6} {:>6} {:>6}",
             self.sent, self.acknowledged, self.applied
         )?;
+        if self.set_aside > 0 {
+            writeln!(f, "events set aside                       {:>6}", self.set_aside)?;
+        }
         writeln!(f, "batches acknowledged                   {:>6}", self.batches)?;
         writeln!(f, "runs; timers fired                     {:>6} {:>6}", self.runs, self.fired)?;
         writeln!(
