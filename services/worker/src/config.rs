@@ -15,7 +15,7 @@ pub const BATCH_CONTACTS: usize = 512;
 /// The share that the bulk lane may have of all that is under way beside live work, in percent.
 pub const BULK_SHARE_PERCENT: usize = 30;
 /// Contacts of the bulk lane that may be under way however little live work there is.
-pub const BULK_LEAST: usize = 10;
+pub const BULK_LEAST: usize = 4;
 
 /// How a worker runs.
 #[derive(Clone, Debug)]

@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn mass_work_takes_at_most_its_share_beside_live_work() {
         let beside = [None, Some(0), Some(100), Some(1_000_000)].map(bulk_most);
-        assert_eq!(beside, [512, 10, 42, 153]);
+        assert_eq!(beside, [512, 4, 42, 153]);
     }
 
     #[tokio::test(start_paused = true)]
