@@ -192,9 +192,7 @@ impl TenantStore {
         tx.commit().await?;
         Ok(grant)
     }
-}
 
-impl TenantStore {
     /// Tells what the brand's templates have used until `at`, and answers how long they must rest; zero:
     /// they may be rendered. All processes together keep the share, and mean the same by that moment
     /// ([`crate::Store::server_micros`]).

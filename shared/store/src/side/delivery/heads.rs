@@ -73,11 +73,9 @@ impl DeliveryDoor {
         let rows = Sql::new(sql, vec![]).all(&self.db().read(Role::Sending)).await?;
         let mut shares = BTreeMap::new();
         for row in &rows {
-            shares.extend(
-                share_from(row)?
-                    .map(|share| row.id("tenant_id").map(|id| (id, share)))
-                    .transpose()?,
-            );
+            if let Some(share) = share_from(row)? {
+                shares.insert(row.id("tenant_id")?, share);
+            }
         }
         Ok(shares)
     }
